@@ -1,0 +1,1 @@
+"""Published layouts: the only code that knows how a set lies on disk."""

@@ -1,0 +1,1 @@
+"""Logits to loss, score and step."""
