@@ -1,0 +1,40 @@
+# Everything runs in .venv, which is made once from constraints.txt (again when that or pyproject.toml changes).
+PYTHON ?= python3
+BIN := .venv/bin
+MADE := .venv/.made
+# One thread a test process, two processes: tests stay quick on two cores.
+TESTS ?= -n 2
+
+.PHONY: test demo lint format bench
+
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(TESTS)
+
+demo: $(MADE)
+	$(BIN)/retinalesion demo --out demo
+
+lint: $(MADE)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(MADE)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(MADE)
+	$(BIN)/python -m bench
+
+# uv where it is at hand (a minute), else pip (five): the same packages, by the same constraints.
+$(MADE): constraints.txt pyproject.toml
+	@if uv --version >/dev/null 2>&1; then \
+	  set -ex; \
+	  uv venv --quiet --allow-existing --python $(PYTHON) .venv; \
+	  uv pip install --python $(BIN)/python --constraint constraints.txt --group dev --group bench --editable .; \
+	else \
+	  set -ex; \
+	  $(PYTHON) -m venv .venv; \
+	  $(BIN)/python -m pip install --quiet "pip>=25.1"; \
+	  $(BIN)/python -m pip install --constraint constraints.txt --group dev --group bench --editable .; \
+	fi
+	@touch $@
