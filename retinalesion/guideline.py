@@ -1,0 +1,92 @@
+"""What the lesions say of the grade: the guideline's rules (paper, Table 1 and section 4.1), and nothing else."""
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from retinalesion.lesions import CODES
+
+DIRECT: frozenset[str] = frozenset({"MA", "iHE", "vHE", "pHE", "NV"})
+INDIRECT: frozenset[str] = frozenset({"HaEx", "CWS", "FiP"})
+MANY_HAEMORRHAGES = 20  # more than so many iHE in each of four quadrants are sufficient for DR3
+
+Quadrants = tuple[int, int, int, int]
+
+
+class Evidence(NamedTuple):
+    """What the guideline makes of the lesions seen.
+
+    Attributes:
+        supported: grade 0 to 4 for which there is sufficient evidence.
+        lifted: grade 0 to 4 with indirect evidence counted too; never below ``supported``.
+        indirect_only: lesions were seen, but none of them is direct evidence of retinopathy.
+    """
+
+    supported: int
+    lifted: int
+    indirect_only: bool
+
+
+def weigh(lesions: Collection[str], quadrants: Sequence[int] | None = None) -> Evidence:
+    """Weigh lesions by the guideline (paper, Table 1 and section 4.1).
+
+    HaEx, CWS and FiP "alone shall not be considered as a sign of DR": HaEx and CWS lift only beside the
+    direct lesions that their rules name, so that HaEx with CWS stays DR0. FiP counts "when it does not occur
+    alone": any other lesion beside it lifts to DR4, HaEx and CWS among them; `Evidence.indirect_only`
+    then still tells that no direct evidence stands behind the grade.
+
+    Args:
+        lesions: codes of the lesions present.
+        quadrants: number of iHE in each of the four quadrants; None where not counted, and then
+            iHE alone supports no more than DR2.
+
+    Returns:
+        The grades supported and lifted.
+
+    Raises:
+        ValueError: an unknown code, or not four counts.
+    """
+    present = frozenset(lesions)
+    if unknown := present - set(CODES):
+        raise ValueError(f"unknown lesions {sorted(unknown)}; known are {', '.join(CODES)}")
+    if quadrants is not None and len(quadrants) != 4:
+        raise ValueError(f"counts of {len(quadrants)} quadrants; there are four")
+
+    if present & {"NV", "vHE", "pHE"}:
+        supported = 4
+    elif "iHE" in present and quadrants is not None and min(quadrants) > MANY_HAEMORRHAGES:
+        supported = 3
+    elif "iHE" in present:
+        supported = 2
+    else:
+        supported = int("MA" in present)
+
+    lifted = supported
+    if "HaEx" in present and present & {"MA", "iHE"}:
+        lifted = max(lifted, 2)
+    if {"CWS", "iHE"} <= present:
+        lifted = max(lifted, 3)
+    if "FiP" in present and len(present) > 1:
+        lifted = 4
+    return Evidence(supported, lifted, indirect_only=bool(present) and not present & DIRECT)
+
+
+def count_by_quadrant(plane: NDArray[np.bool_], centre: tuple[float, float]) -> Quadrants:
+    """Count connected regions in the four quadrants about a centre, usually the fovea.
+
+    A region counts once, where its centre of gravity lies. Pixels that touch at a corner are connected.
+
+    Args:
+        plane: bool (height, width), marked pixels of one lesion.
+        centre: column x and row y, in pixels.
+
+    Returns:
+        Regions upper left, upper right, lower left, lower right as seen in the picture.
+    """
+    *_, centroids = cv2.connectedComponentsWithStats(plane.astype(np.uint8), connectivity=8)
+    x, y = (centroids[1:] >= np.asarray(centre)).T  # the first one is the background
+    counts = np.bincount(2 * y + x, minlength=4)
+    return int(counts[0]), int(counts[1]), int(counts[2]), int(counts[3])
