@@ -1,0 +1,90 @@
+"""Dice and the dual loss (paper, section 3.1, Eq. 2 to 4). Sums are taken over the global batch.
+
+Shapes throughout: probability float (n, 8, h, w) in [0, 1]; planes bool (n, 8, h, w); valid bool (n, 8, h, w).
+Pixels that are not valid enter neither sum, loss nor gradient. All is computed in float32 also under autocast.
+"""
+
+import torch
+from torch import Tensor, distributed
+
+TINY = 1e-7  # keeps 0 / 0 away where nothing is predicted and nothing true
+
+
+def over_processes(total: Tensor) -> Tensor:
+    """The sum of a tensor over all processes, whose gradient is right after DDP has averaged gradients.
+
+    A process sees the gradient of its own share times the number of processes, which DDP's mean undoes.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return total
+    everywhere = total.detach().clone()
+    distributed.all_reduce(everywhere)
+    return everywhere + distributed.get_world_size() * (total - total.detach())
+
+
+def _dice(probability: Tensor, truth: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """One minus Dice over the named axes, and which lesions (or all, pooled) had any truth."""
+    overlap = (probability * truth).sum(axes)
+    squares, marked = probability.square().sum(axes), truth.sum(axes)
+    overlap, squares, marked = over_processes(torch.stack([overlap, squares, marked])).unbind()
+    return 1 - 2 * overlap / (squares + marked + TINY), marked > 0
+
+
+@torch.autocast("cuda", enabled=False)
+@torch.autocast("cpu", enabled=False)
+def dice_loss(probability: Tensor, planes: Tensor, valid: Tensor, per_lesion: bool = False) -> Tensor:
+    """Dice loss, Eq. 3: 1 - 2 sum(p t) / (sum(p^2) + sum(t^2)), over all valid pixels, lesions and the batch.
+
+    Args:
+        probability: of each lesion.
+        planes: truth.
+        valid: pixels that count.
+        per_lesion: the mean over lesions that occur in the batch instead of one sum over all, in which large
+            lesions drown small ones.
+
+    Returns:
+        A scalar in [0, 1]; 0 where nothing is valid.
+    """
+    probability = torch.where(valid, probability.float(), 0.0)
+    truth = (planes & valid).float()
+    if not per_lesion:
+        return _dice(probability, truth, (0, 1, 2, 3))[0] * valid.any()
+    loss, occurs = _dice(probability, truth, (0, 2, 3))
+    return (loss * occurs).sum() / occurs.sum().clamp(min=1)
+
+
+@torch.autocast("cuda", enabled=False)
+@torch.autocast("cpu", enabled=False)
+def classification_dice_loss(probability: Tensor, planes: Tensor, valid: Tensor) -> Tensor:
+    """Image-level Dice loss (unnumbered after Eq. 3), on P and T by global max over valid pixels (Eq. 1).
+
+    Args:
+        probability: of each lesion.
+        planes: truth.
+        valid: pixels that count; a lesion without any in a photograph does not enter for it.
+
+    Returns:
+        A scalar in [0, 1].
+    """
+    present = torch.where(valid, probability.float(), 0.0).amax((2, 3))
+    truth = (planes & valid).any(3).any(2).float()
+    return _dice(present, truth, (0, 1))[0] * valid.any()
+
+
+def dual_loss(
+    probability: Tensor, planes: Tensor, valid: Tensor, weight: float = 0.8, per_lesion: bool = False
+) -> Tensor:
+    """The dual loss, Eq. 2: weight * segmentation loss + (1 - weight) * classification loss.
+
+    Args:
+        probability: of each lesion.
+        planes: truth.
+        valid: pixels that count.
+        weight: lambda of Eq. 2 (printed as alpha in the text after it).
+        per_lesion: of the segmentation loss, see `dice_loss`.
+
+    Returns:
+        A scalar in [0, 1].
+    """
+    segmentation = dice_loss(probability, planes, valid, per_lesion)
+    return weight * segmentation + (1 - weight) * classification_dice_loss(probability, planes, valid)
