@@ -1,0 +1,267 @@
+"""IDRiD (Porwal et al., Data 3(3):25, 2018): parts A (segmentation), B (grading) and, if there, C.
+
+Known traps: masks are palette TIFFs of 0 and 1, one is RGBA; a missing mask file means absent; the test
+half of part B counts from 001 again; the label files bear stray spaces and empty columns.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retinalesion.data.decode import read_mask, read_photograph, require_same_size, sha256_of, size_of
+from retinalesion.data.photograph import Disc, Photograph, Pixels, Point
+from retinalesion.data.sources.table import Table, read_table
+from retinalesion.data.sources.tree import (
+    child,
+    descendant,
+    find_folder,
+    pictures,
+    require_folder,
+    require_id,
+    without,
+)
+from retinalesion.errors import UserError
+
+Part = Literal["both", "segmentation", "grading"]
+Halves = Literal["both", "train", "test"]
+
+_PARTS = {"segmentation": "A. Segmentation", "grading": "B. Disease Grading"}
+_LOCALIZATION = "C. Localization"
+_PHOTOGRAPHS = "1. Original Images"
+_HALVES: dict[Literal["train", "test"], str] = {"train": "a. Training Set", "test": "b. Testing Set"}
+_MASKS = "2. All Segmentation Groundtruths"
+_LESIONS = {
+    "MA": ("1. Microaneurysms", "MA"),
+    "iHE": ("2. Haemorrhages", "HE"),
+    "HaEx": ("3. Hard Exudates", "EX"),
+    "CWS": ("4. Soft Exudates", "SE"),
+}
+_DISC = ("5. Optic Disc", "OD")
+_LABELS = {"train": "training labels", "test": "testing labels"}
+_MARKUPS = {"train": "training set", "test": "testing set"}
+_PUBLISHED_SIZE = (4288, 2848)
+
+
+class IdridSource:
+    """The Indian Diabetic Retinopathy Image Dataset in its published folders.
+
+    Ids keep part and half, since names recur: ``A_train_IDRiD_01``, ``B_test_IDRiD_001``. Photographs of part
+    A are annotated for MA, iHE, HaEx and CWS and have no grade of their own; those of part B have a grade and
+    no annotation. ``both`` takes whatever is there of the two.
+    """
+
+    name = "idrid"
+
+    def __init__(self, root: Path | str, part: Part = "both", half: Halves = "both") -> None:
+        """Name what to read; nothing is opened yet.
+
+        Args:
+            root: the folder that holds ``A. Segmentation`` and ``B. Disease Grading``, or one of them.
+            part: which part.
+            half: which published half.
+
+        Raises:
+            UserError: no such part or half.
+        """
+        if part not in get_args(Part) or half not in get_args(Halves):
+            wrong, known = (part, Part) if part not in get_args(Part) else (half, Halves)
+            raise UserError(f"IDRiD has no {wrong!r}; choose one of {', '.join(get_args(known))}.")
+        self.root = Path(root)
+        self.part = part
+        self.half = half
+        self._notes: list[str] | None = None
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Licence, assumptions, and what was missing."""
+        if self._notes is None:
+            self.photographs()
+        return tuple(self._notes or ())
+
+    def photographs(self) -> list[Photograph]:
+        """Every photograph of the parts and halves asked for.
+
+        Raises:
+            UserError: the folder does not hold what was asked for, or a label file is wrong.
+        """
+        require_folder(self.root)
+        notes = [
+            "IDRiD, (c) Prasanna Porwal, Samiksha Pachade, Manesh Kokare, CC BY 4.0; "
+            "Porwal et al., Data 3(3):25, 2018, https://doi.org/10.3390/data3030025",
+        ]
+        found: list[Photograph] = []
+        for part, title in _PARTS.items():
+            if self.part not in (part, "both"):
+                continue
+            folder = find_folder(self.root, title, _PHOTOGRAPHS)
+            if folder is None:
+                if self.part == part:
+                    raise self._missing(f"{title}/{_PHOTOGRAPHS}")
+                notes.append(f"{title}: not there, left out")
+                continue
+            for half, name in _HALVES.items():
+                if self.half not in (half, "both"):
+                    continue
+                photographs = descendant(folder, _PHOTOGRAPHS, name)
+                if photographs is None:
+                    if self.half == half and self.part == part:
+                        raise self._missing(f"{title}/{_PHOTOGRAPHS}/{name}")
+                    notes.append(f"{title}, {name}: not there, left out")
+                    continue
+                read = self._segmentation if part == "segmentation" else self._grading
+                found += read(folder, photographs, half, notes)
+        if not found:
+            raise self._missing(f"{_PARTS['segmentation']}/{_PHOTOGRAPHS}/{_HALVES['train']}")
+        self._notes = notes
+        return found
+
+    def read(self, photograph: Photograph) -> Pixels:
+        """Pixels, lesions and the optic disc of one photograph.
+
+        Raises:
+            PhotographError: a file cannot be read, or a mask is of another size.
+        """
+        file = photograph.file
+        if file is None:
+            raise ValueError(f"{photograph.id} is not a photograph of this source")
+        rgb = read_photograph(file)
+
+        def marked(path: Path) -> NDArray[np.bool_]:
+            values = read_mask(path)
+            require_same_size(path, values, file, rgb)
+            return values > 0
+
+        planes = {code: marked(path) for code, path in photograph.masks.items()}
+        drawn = _disc_mask(photograph, file)
+        disc = (_disc_of(marked(drawn)) if drawn else None) or photograph.disc
+        planes = {code: plane for code, plane in planes.items() if plane.any()}
+        return Pixels(rgb, planes, {}, sha256_of(file), disc)
+
+    def _segmentation(
+        self, folder: Path, photographs: Path, half: Literal["train", "test"], notes: list[str]
+    ) -> Iterator[Photograph]:
+        masks: dict[str, dict[str, Path]] = {}
+        for code, (title, _) in _LESIONS.items():
+            drawn = descendant(folder, _MASKS, _HALVES[half], title)
+            if drawn is None:
+                # Without the folder every photograph would pass for free of this lesion.
+                raise self._missing(f"{folder.name}/{_MASKS}/{_HALVES[half]}/{title}")
+            masks[code] = pictures(drawn)
+        files = pictures(photographs)
+        for code, (title, suffix) in _LESIONS.items():
+            known = {f"{stem}_{suffix}".casefold() for stem in files}
+            if strangers := without(masks[code], known):
+                notes.append(f"{title}, {half}: masks without a photograph, left out: {', '.join(strangers)}")
+        for stem, file in files.items():
+            named = {code: f"{stem}_{suffix}".casefold() for code, (_, suffix) in _LESIONS.items()}
+            yield Photograph(
+                id=require_id(f"A_{half}_{file.stem}", file),
+                name=file.name,
+                annotated=frozenset(_LESIONS),
+                half=half,
+                file=file,
+                masks={code: masks[code][name] for code, name in named.items() if name in masks[code]},
+            )
+
+    def _grading(
+        self, folder: Path, photographs: Path, half: Literal["train", "test"], notes: list[str]
+    ) -> Iterator[Photograph]:
+        grades = self._grades(folder, half)
+        files = pictures(photographs)
+        discs, foveas = self._places(half, files, notes)
+        if strangers := without(grades, files):
+            notes.append(f"{folder.name}, {half}: {len(strangers)} labels without a photograph, left out")
+        if strangers := without(files, grades):
+            notes.append(f"{folder.name}, {half}: photographs without a label: {', '.join(strangers)}")
+        for stem, file in files.items():
+            photograph = Photograph(
+                id=require_id(f"B_{half}_{file.stem}", file), name=file.name, half=half, file=file
+            )
+            if stem in grades:
+                photograph = replace(photograph, grade=grades[stem])
+            if stem in discs:
+                photograph = replace(photograph, disc=Disc(*discs[stem], math.nan))
+            yield replace(photograph, fovea=foveas.get(stem))
+
+    def _grades(self, folder: Path, half: str) -> dict[str, int]:
+        labels = self._table(child(folder, "2. Groundtruths"), _LABELS[half])
+        if labels is None:
+            raise self._missing(f"{folder.name}/2. Groundtruths/... {_LABELS[half]}.csv")
+        grades: dict[str, int] = {}
+        for line in labels.require("image name", "retinopathy grade"):
+            stem = line["image name"].casefold()
+            if not stem:
+                raise line.wrong("no image name. Fill it in or delete the line.")
+            grade = line.grade("retinopathy grade")
+            if grades.setdefault(stem, grade) != grade:
+                raise line.wrong(f"{line['image name']} stands twice, with different grades. Keep one.")
+        return grades
+
+    def _places(
+        self, half: str, files: dict[str, Path], notes: list[str]
+    ) -> tuple[dict[str, Point], dict[str, Point]]:
+        """Centres of disc and fovea from part C, which numbers its photographs as part B does."""
+        folder = find_folder(self.root, _LOCALIZATION, "2. Groundtruths")
+        if folder is None:
+            return {}, {}
+        if any(size_of(file) != _PUBLISHED_SIZE for file in files.values()):
+            notes.append(f"{_LOCALIZATION}, {half}: left out, since part B is not at its published size")
+            return {}, {}
+        places = []
+        for title in ("1. Optic Disc Center Location", "2. Fovea Center Location"):
+            table = self._table(descendant(folder, "2. Groundtruths", title), _MARKUPS[half])
+            places.append({} if table is None else _points(table))
+        notes.append(f"disc and fovea, {half}: from part C, taken to show the photographs of part B")
+        return places[0], places[1]
+
+    @staticmethod
+    def _table(folder: Path | None, words: str) -> Table | None:
+        names = sorted(folder.glob("*.*")) if folder else []
+        chosen = [path for path in names if path.suffix.lower() == ".csv" and words in path.stem.casefold()]
+        chosen = [path for path in chosen if not path.name.startswith(".")]
+        if len(chosen) > 1:
+            raise UserError(
+                f"{folder}: several tables of {words}: {', '.join(p.name for p in chosen)}. Keep one."
+            )
+        return read_table(chosen[0]) if chosen else None
+
+    def _missing(self, what: str) -> UserError:
+        return UserError(
+            f"{self.root}: does not hold {what}. Name the folder into which IDRiD's archives were unpacked, "
+            "with their folders as published."
+        )
+
+
+def _points(table: Table) -> dict[str, Point]:
+    columns = {name.replace(" ", "").replace("-", ""): name for name in table.columns}
+    if not {"imageno", "xcoordinate", "ycoordinate"} <= columns.keys():
+        table.require("image no", "x- coordinate", "y - coordinate")
+    return {
+        line[columns["imageno"]].casefold(): Point(
+            line.number_in(columns["xcoordinate"]), line.number_in(columns["ycoordinate"])
+        )
+        for line in table
+        if line[columns["imageno"]] and line[columns["xcoordinate"]]
+    }
+
+
+def _disc_mask(photograph: Photograph, file: Path) -> Path | None:
+    """Found anew at reading: a record has no place for a mask that is no lesion's."""
+    if not photograph.annotated or photograph.half == "":
+        return None
+    title, suffix = _DISC
+    folder = descendant(file.parents[2], _MASKS, _HALVES[photograph.half], title)
+    return pictures(folder).get(f"{file.stem}_{suffix}".casefold()) if folder else None
+
+
+def _disc_of(mask: NDArray[np.bool_]) -> Disc | None:
+    """Centre of gravity, and the diameter of a circle of the same area."""
+    rows, columns = np.nonzero(mask)
+    if not rows.size:
+        return None
+    return Disc(float(columns.mean()), float(rows.mean()), 2 * math.sqrt(rows.size / math.pi))

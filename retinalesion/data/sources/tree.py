@@ -1,0 +1,104 @@
+"""Folders as they come out of archives: case of names, doubled top folders and stray files do not matter."""
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from retinalesion.data.decode import SUFFIXES
+from retinalesion.errors import UserError
+
+_ID = re.compile(r"[A-Za-z0-9_.-]+")
+_DEPTH = 3
+
+
+def require_folder(root: Path) -> Path:
+    """The folder that the user named.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if not root.is_dir():
+        kind = "is a file, not a folder" if root.exists() else "no such folder"
+        raise UserError(f"{root}: {kind}. Name the folder into which the set was unpacked.")
+    return root
+
+
+def child(folder: Path, name: str) -> Path | None:
+    """The entry of this name in a folder, whatever its case; None where there is none."""
+    exact = folder / name
+    if exact.exists():
+        return exact
+    if not folder.is_dir():
+        return None
+    return next((entry for entry in _entries(folder) if entry.name.casefold() == name.casefold()), None)
+
+
+def descendant(folder: Path, *names: str) -> Path | None:
+    """`child` of `child` and so on; None where one is missing."""
+    for name in names:
+        found = child(folder, name)
+        if found is None:
+            return None
+        folder = found
+    return folder
+
+
+def find_folder(root: Path, name: str, holding: str) -> Path | None:
+    """The uppermost folder of this name that holds an entry, at most a few levels down.
+
+    Archives and mirrors wrap a set into one more folder, sometimes of the same name.
+    """
+    level = [root]
+    for _ in range(_DEPTH):
+        for folder in level:
+            if folder.resolve().name.casefold() == name.casefold() and child(folder, holding):
+                return folder
+        level = [entry for folder in level for entry in _entries(folder) if entry.is_dir()]
+    return None
+
+
+def pictures(folder: Path) -> dict[str, Path]:
+    """Picture files of a folder by case-folded stem, in order; hidden and other files are left out.
+
+    Raises:
+        UserError: two files would get the same id, or one a name that cannot be an id.
+    """
+    found: dict[str, Path] = {}
+    for entry in _entries(folder):
+        if entry.suffix.lower() not in SUFFIXES or entry.name.startswith(".") or not entry.is_file():
+            continue
+        other = found.setdefault(entry.stem.casefold(), entry)
+        if other is not entry:
+            raise UserError(
+                f"{entry}: has the same name as {other.name}, but for its ending or case. "
+                "Rename one of the two: the name without its ending is the photograph's id."
+            )
+    return found
+
+
+def require_id(text: str, path: Path) -> str:
+    """A text as an id, which also names files.
+
+    Raises:
+        UserError: it holds other characters than letters, digits, ``_``, ``-`` and ``.``.
+    """
+    if not _ID.fullmatch(text):
+        raise UserError(
+            f"{path}: the name {text!r} cannot be an id. "
+            "Rename the file (and its masks): letters a to z, digits, '_', '-' and '.' only."
+        )
+    return text
+
+
+def without(found: Collection[str], known: Collection[str]) -> list[str]:
+    """Stems found that nothing known explains, in order."""
+    return sorted(set(found) - set(known))
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be listed ({error.strerror}). Check that you may read this folder."
+        ) from error
