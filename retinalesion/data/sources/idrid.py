@@ -23,6 +23,7 @@ from retinalesion.data.sources.tree import (
     pictures,
     require_folder,
     require_id,
+    stem_of,
     without,
 )
 from retinalesion.errors import UserError
@@ -194,7 +195,7 @@ class IdridSource:
             raise self._missing(f"{folder.name}/2. Groundtruths/... {_LABELS[half]}.csv")
         grades: dict[str, int] = {}
         for line in labels.require("image name", "retinopathy grade"):
-            stem = line["image name"].casefold()
+            stem = stem_of(line["image name"])
             if not stem:
                 raise line.wrong("no image name. Fill it in or delete the line.")
             grade = line.grade("retinopathy grade")
@@ -242,7 +243,7 @@ def _points(table: Table) -> dict[str, Point]:
     if not {"imageno", "xcoordinate", "ycoordinate"} <= columns.keys():
         table.require("image no", "x- coordinate", "y - coordinate")
     return {
-        line[columns["imageno"]].casefold(): Point(
+        stem_of(line[columns["imageno"]]): Point(
             line.number_in(columns["xcoordinate"]), line.number_in(columns["ycoordinate"])
         )
         for line in table

@@ -43,15 +43,17 @@ def descendant(folder: Path, *names: str) -> Path | None:
     return folder
 
 
-def find_folder(root: Path, name: str, holding: str) -> Path | None:
-    """The uppermost folder of this name that holds an entry, at most a few levels down.
+def find_folder(root: Path, name: str, holding: str = "") -> Path | None:
+    """The uppermost folder of this name (that holds an entry named so), at most a few levels down.
 
     Archives and mirrors wrap a set into one more folder, sometimes of the same name.
     """
     level = [root]
     for _ in range(_DEPTH):
         for folder in level:
-            if folder.resolve().name.casefold() == name.casefold() and child(folder, holding):
+            if folder.resolve().name.casefold() == name.casefold() and (
+                not holding or child(folder, holding)
+            ):
                 return folder
         level = [entry for folder in level for entry in _entries(folder) if entry.is_dir()]
     return None
@@ -74,6 +76,12 @@ def pictures(folder: Path) -> dict[str, Path]:
                 "Rename one of the two: the name without its ending is the photograph's id."
             )
     return found
+
+
+def stem_of(name: str) -> str:
+    """Case-folded stem of a name in a table, which may or may not bear a picture's ending."""
+    path = Path(name)
+    return (path.stem if path.suffix.lower() in SUFFIXES else name).casefold()
 
 
 def require_id(text: str, path: Path) -> str:
