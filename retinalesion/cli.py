@@ -1,0 +1,78 @@
+"""The command line: finds the command, imports it, and turns mistakes into one message without a traceback."""
+
+import errno
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NamedTuple
+
+from retinalesion import __version__
+from retinalesion.errors import UserError
+
+# What the machine refuses; the message of the system says enough.
+REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
+
+
+class Command(NamedTuple):
+    """A command: the module whose ``main(name, arguments)`` runs it, and a line for the help."""
+
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "prepare": Command("prepare", "photographs and masks in a known layout -> a store to train on"),
+    "fit": Command("fit", "train on a store"),
+    "validate": Command("fit", "score a trained model on the validation photographs"),
+    "test": Command("fit", "score a trained model on the test photographs, with tables"),
+    "predict": Command("fit", "draw the lesions of any photographs"),
+    "demo": Command("demo", "all of it on drawn photographs, in some minutes"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: as typed after ``retinalesion``; by default those of this process.
+
+    Returns:
+        The exit status: 0, or 2 for a mistake that the printed message explains.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0] in ("--version", "-V"):
+        print(f"retinalesion {__version__}")
+        return 0
+    name = next((word for word in given if word in COMMANDS), None)
+    if name is None:
+        return _without_command(given)
+    given.remove(name)  # what stands before the command belongs to it: retinalesion --config lnet.yaml fit
+    try:
+        module = import_module(f"retinalesion.commands.{COMMANDS[name].module}")
+        module.main(name, given)
+    except UserError as error:
+        return _refuse(str(error))
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        return _refuse(f"{error.filename or name}: {error.strerror}.")
+    return 0
+
+
+def _without_command(given: list[str]) -> int:
+    if given and not {"-h", "--help"} & set(given):
+        return _refuse(f"no command {given[0]!r}. There are: {', '.join(COMMANDS)}.")
+    print("usage: retinalesion COMMAND ...\n\nLesions of diabetic retinopathy in fundus photographs.\n")
+    for name, command in COMMANDS.items():
+        print(f"  {name:10}{command.help}")
+    print("\nretinalesion COMMAND --help says more.")
+    return 0
+
+
+def _refuse(message: str) -> int:
+    print(f"retinalesion: {message}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What a user types: each command in a file, imported when it is called."""
