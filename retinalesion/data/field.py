@@ -1,0 +1,256 @@
+"""The field of view: the square around what the camera saw, the way into it, and the way back.
+
+The way in averages over areas; the way back interpolates between pixel centres. Both count a pixel's centre
+at half a pixel, so that what goes in and comes back lies where it was.
+"""
+
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from retinalesion.data.photograph import Bits
+from retinalesion.data.store import Box
+
+_WORKING_SIDE = 512  # the field is found on a small copy: fast, and alike for every resolution
+_ALIKE = 20  # grey levels between two corners of one background
+_GLOW = 0.15  # of the field's brightness: light that the lens scatters onto the background
+_NOISE = 4.0  # grey levels
+_ON_RIM = 0.01  # of the radius
+_AS_IT_IS = 0.9  # a square photograph that the field fills to this share is not cropped again
+
+
+def find_field(rgb: NDArray[np.uint8]) -> Box:
+    """The square around the field of view.
+
+    The background is the colour that corners share; the field is the largest region that differs from it.
+    A circle is fitted to its rim, so that shadows, notches, labels and discs cut by the picture's edge do
+    not move the square. Without a background the whole photograph is the field.
+
+    Args:
+        rgb: uint8 (height, width, 3).
+
+    Returns:
+        The box in the photograph's own pixels. It reaches outside where the disc is cut; a photograph that
+        is square and already cropped is its own box.
+    """
+    height, width = rgb.shape[:2]
+    whole = _square_around(0.0, 0.0, width, height)
+    scale = min(1.0, _WORKING_SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    field = _field_mask(small)
+    if field is None:
+        return whole
+    to_x, to_y = width / size[0], height / size[1]
+    circle = _circle(field)
+    if circle is None:
+        left, upper, wide, high = cv2.boundingRect(field)
+        box = _square_around(left * to_x, upper * to_y, (left + wide) * to_x, (upper + high) * to_y)
+    else:
+        x, y, radius = circle
+        left, right = max((x - radius) * to_x, 0), min((x + radius) * to_x, width)
+        upper, lower = max((y - radius) * to_y, 0), min((y + radius) * to_y, height)
+        box = _square_around(left, upper, right, lower, (x * to_x, y * to_y))
+    if height == width and box.side >= _AS_IT_IS * width:
+        return whole
+    return box
+
+
+def grow(box: Box, masks: Iterable[Bits]) -> Box:
+    """The smallest square that holds the box and every marked pixel."""
+    left, upper, right, lower = box.x, box.y, box.x + box.side, box.y + box.side
+    for mask in masks:
+        columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+        if columns.size:
+            left, right = min(left, int(columns[0])), max(right, int(columns[-1]) + 1)
+            upper, lower = min(upper, int(rows[0])), max(lower, int(rows[-1]) + 1)
+    if (left, upper, right, lower) == (box.x, box.y, box.x + box.side, box.y + box.side):
+        return box
+    return _square_around(left, upper, right, lower)
+
+
+def to_square(rgb: NDArray[np.uint8], box: Box, side: int) -> NDArray[np.uint8]:
+    """The box as a square of ``side`` pixels, by area; black where the box reaches outside.
+
+    Args:
+        rgb: uint8 (height, width, 3) or (height, width).
+        box: in its pixels.
+        side: of the result.
+    """
+    return np.asarray(_resize(_crop(rgb, box), side), np.uint8)
+
+
+def plane_to_square(mask: Bits, box: Box, side: int) -> Bits:
+    """A mask in the square: a pixel is set where half of its area or more is marked.
+
+    A mask that marks anything stays present: where no pixel reaches half, the one with the largest share
+    is set.
+
+    Args:
+        mask: bool (height, width).
+        box: in its pixels.
+        side: of the result.
+
+    Returns:
+        bool (side, side).
+    """
+    crop = _crop(mask.view(np.uint8), box)
+    plane: Bits = _resize(crop * np.uint8(255), side) >= 128  # bytes round exact halves up, floats may not
+    if not plane.any() and crop.any():
+        share = _resize(crop.astype(np.float32), side)
+        plane.flat[int(share.argmax())] = True
+    return plane
+
+
+def from_square(
+    plane: NDArray[np.float32], box: Box, size: tuple[int, int], fill: float = 0.0
+) -> NDArray[np.float32]:
+    """A map of the square on the photograph's own pixels, bilinear. Cut at a threshold after, not before.
+
+    Args:
+        plane: float32 (side, side), for instance probabilities.
+        box: of the photograph.
+        size: (height, width) of the photograph.
+        fill: outside the box.
+
+    Returns:
+        float32 (height, width).
+    """
+    height, width = size
+    enlarged = _resize(np.ascontiguousarray(plane, np.float32), box.side)
+    result = np.full((height, width), fill, np.float32)
+    upper, lower = max(box.y, 0), min(box.y + box.side, height)
+    left, right = max(box.x, 0), min(box.x + box.side, width)
+    if upper < lower and left < right:
+        inside = enlarged[upper - box.y : lower - box.y, left - box.x : right - box.x]
+        result[upper:lower, left:right] = inside
+    return result
+
+
+def _resize(square: NDArray[np.generic], side: int) -> NDArray[np.generic]:
+    by_area = side < square.shape[0]
+    return np.asarray(
+        cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA if by_area else cv2.INTER_LINEAR)
+    )
+
+
+def _crop(picture: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
+    height, width = picture.shape[:2]
+    upper, lower = max(box.y, 0), min(box.y + box.side, height)
+    left, right = max(box.x, 0), min(box.x + box.side, width)
+    if lower - upper == box.side and right - left == box.side:
+        return picture[upper:lower, left:right]
+    crop = np.zeros((box.side, box.side, *picture.shape[2:]), picture.dtype)
+    crop[upper - box.y : lower - box.y, left - box.x : right - box.x] = picture[upper:lower, left:right]
+    return crop
+
+
+def _square_around(
+    left: float, upper: float, right: float, lower: float, centre: tuple[float, float] | None = None
+) -> Box:
+    """The smallest square that holds a rectangle, its middle as near to ``centre`` as that allows."""
+    side = int(np.ceil(max(right - left, lower - upper)))
+    x, y = centre or ((left + right) / 2, (upper + lower) / 2)
+    x = min(max(x - side / 2, right - side), left)
+    y = min(max(y - side / 2, lower - side), upper)
+    return Box(round(x), round(y), side)
+
+
+def _background(small: NDArray[np.float32]) -> tuple[NDArray[np.float32], float] | None:
+    """The neutral colour that at least two corners share, and its noise; None where there is none."""
+    reach = max(2, min(small.shape[:2]) // 40)
+    patches = [
+        small[rows, columns].reshape(-1, 3)
+        for rows in (slice(None, reach), slice(-reach, None))
+        for columns in (slice(None, reach), slice(-reach, None))
+    ]
+    colours = np.array([np.median(patch, axis=0) for patch in patches], np.float32)
+    alike = np.abs(colours[:, None] - colours[None]).max(axis=2) <= _ALIKE
+    colour: NDArray[np.float32]
+    best = max(range(4), key=lambda corner: (int(alike[corner].sum()), -float(colours[corner].sum())))
+    if alike[best].sum() < 2:
+        return None
+    colour = np.median(colours[alike[best]], axis=0).astype(np.float32)
+    if np.ptp(colour) > _ALIKE:
+        return None  # retina in the corners: nothing is left to cut off
+    around = np.concatenate([patch for patch, same in zip(patches, alike[best], strict=True) if same])
+    return colour, float(np.percentile(np.abs(around - colour).max(axis=1), 90))
+
+
+def _field_mask(small: NDArray[np.float32]) -> NDArray[np.uint8] | None:
+    """The region that is not background, filled, without what hangs on to it; None without background."""
+    found = _background(small)
+    if found is None:
+        return None
+    colour, noise = found
+    difference = cv2.medianBlur(np.abs(small - colour).max(axis=2), 5)
+    floor = _NOISE + noise
+    seen = difference > floor
+    if not seen.any():
+        return None
+    mask = seen & (difference > _GLOW * np.median(difference[seen]))
+    solid = _filled(mask.astype(np.uint8))
+    reach = max(3, max(solid.shape) // 40) | 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+    solid = cv2.morphologyEx(solid, cv2.MORPH_OPEN, disc, borderType=cv2.BORDER_REPLICATE)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(solid, connectivity=4)
+    if count < 2:
+        return None
+    largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    if stats[largest, cv2.CC_STAT_AREA] < solid.size / 10:
+        return None
+    return np.asarray(labels == largest, np.uint8)
+
+
+def _filled(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return np.asarray(cv2.drawContours(np.zeros_like(mask), contours, -1, 1, cv2.FILLED), np.uint8)
+
+
+def _circle(field: NDArray[np.uint8]) -> tuple[float, float, float] | None:
+    """The circle of the camera's stop: centre x, y and radius; None where the rim is not a circle.
+
+    By consensus: circles through three points of the rim, the one that most of the rim lies on, then least
+    squares over those points. Always the same draws, so the same photograph has always the same box.
+    """
+    height, width = field.shape
+    contours, _ = cv2.findContours(field, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    points = max(contours, key=len)[:, 0].astype(np.float64) + 0.5
+    free = (points > 2).all(axis=1) & (points < (width - 2, height - 2)).all(axis=1)
+    points = points[free]
+    if len(points) < 50:
+        return None
+    drawn = points[np.random.default_rng(0).integers(len(points), size=(500, 3))]
+    # |p|^2 = 2 x px + 2 y py + k, linear in the centre (x, y) and k = r^2 - x^2 - y^2
+    system = np.concatenate([2 * drawn, np.ones((*drawn.shape[:2], 1))], axis=2)
+    sane = np.abs(np.linalg.det(system)) > 1.0
+    solved = np.linalg.solve(system[sane], (drawn[sane] ** 2).sum(axis=2)[..., None])[..., 0]
+    best = max(solved, key=lambda circle: int(_on_rim(points, circle).sum()), default=None)
+    if best is None:
+        return None
+    for _ in range(3):
+        rim = points[_on_rim(points, best)]
+        if len(rim) < len(points) / 3:
+            return None
+        best = np.linalg.lstsq(np.c_[2 * rim, np.ones(len(rim))], (rim**2).sum(axis=1), rcond=None)[0]
+    x, y, radius = best[0], best[1], float(np.sqrt(best[2] + best[0] ** 2 + best[1] ** 2)) + 0.5
+    rows, columns = np.ogrid[:height, :width]
+    disc = (columns + 0.5 - x) ** 2 + (rows + 0.5 - y) ** 2 <= (1 + _ON_RIM) ** 2 * radius**2
+    inside = int((disc & (field > 0)).sum())
+    if inside < 0.97 * field.sum() or inside < 0.5 * disc.sum():
+        return None  # the field is something else, or the circle mostly a guess
+    return float(x), float(y), radius
+
+
+def _on_rim(points: NDArray[np.float64], circle: NDArray[np.float64]) -> NDArray[np.bool_]:
+    x, y, rest = circle
+    squared = rest + x * x + y * y
+    if squared <= 0:
+        return np.zeros(len(points), np.bool_)
+    radius = np.sqrt(squared)
+    near: NDArray[np.bool_] = np.abs(np.hypot(points[:, 0] - x, points[:, 1] - y) - radius) <= max(
+        _ON_RIM * radius, 1.0
+    )
+    return near

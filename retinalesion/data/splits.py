@@ -1,0 +1,73 @@
+"""Which photograph trains, validates, tests: fixed by seed and ids, whatever order the files come in."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from retinalesion.data.photograph import Photograph
+from retinalesion.data.store import Split
+from retinalesion.data.twins import groups_of
+
+_PUBLISHED_VAL = 1 / 8  # of a published training half
+_VAL, _TEST = 0.1, 0.2  # without a published split (paper, section 4.1)
+
+Groups = list[tuple[str, ...]]
+
+
+def make_splits(
+    photographs: Sequence[Photograph], twins: Iterable[tuple[str, str]], seed: int
+) -> dict[str, Split]:
+    """A split for every photograph.
+
+    A published test half is ``test``, an eighth of the rest becomes ``val``; a photograph of the rest whose
+    twin is in the test half gets ``none``. Without published halves: 70 % ``train``, 10 % ``val``, 20 %
+    ``test``. Shares count groups: photographs of one patient and twins stay together. Groups with annotated
+    lesions and groups without are drawn apart, so that every split has its share of both.
+
+    Args:
+        photographs: of the whole set.
+        twins: pairs of ids.
+        seed: of the draw.
+    """
+    twins = list(twins)
+    by_id = {photograph.id: photograph for photograph in photographs}
+    splits: dict[str, Split] = {}
+    published = any(photograph.half for photograph in photographs)
+    if published:
+        for members in groups_of(by_id, twins):
+            tested = any(by_id[id].half == "test" for id in members)
+            for id in members:
+                if tested:
+                    splits[id] = "test" if by_id[id].half == "test" else "none"
+    free = {id: photograph for id, photograph in by_id.items() if id not in splits}
+    groups = groups_of(free, [pair for pair in twins if set(pair) <= free.keys()] + _patients(free))
+    for stratum in _parted(groups, lambda group: any(free[id].annotated for id in group)):
+        drawn = sorted(stratum, key=lambda group: hashlib.sha256(f"{seed}\t{group[0]}".encode()).digest())
+        if published:
+            parts = _share(drawn, {"val": _PUBLISHED_VAL})
+        else:
+            parts = _share(drawn, {"test": _TEST, "val": _VAL})
+        splits |= {id: split for split, part in parts.items() for group in part for id in group}
+    return splits
+
+
+def _patients(photographs: Mapping[str, Photograph]) -> list[tuple[str, str]]:
+    first: dict[str, str] = {}
+    return [
+        (first.setdefault(photograph.patient, id), id)
+        for id, photograph in photographs.items()
+        if photograph.patient
+    ]
+
+
+def _parted(groups: Groups, holds: Callable[[tuple[str, ...]], bool]) -> tuple[Groups, Groups]:
+    return [group for group in groups if holds(group)], [group for group in groups if not holds(group)]
+
+
+def _share(drawn: Groups, shares: Mapping[Split, float]) -> dict[Split, Groups]:
+    """The first groups go to the shares, at least one each where a group is left to train; the rest trains."""
+    parts: dict[Split, Groups] = {}
+    total = len(drawn)
+    for split, share in shares.items():
+        count = max(1, round(share * total)) if total > len(shares) else 0
+        parts[split], drawn = drawn[:count], drawn[count:]
+    return {**parts, "train": drawn}
