@@ -1,4 +1,4 @@
-"""What the lesions say of the grade: the guideline's rules (paper, Table 1 and section 4.1), and nothing else."""
+"""What lesions say of the grade: the rules of the guideline (paper, Table 1 and section 4.1)."""
 
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
