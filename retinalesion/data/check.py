@@ -1,0 +1,216 @@
+"""``prepare --check``: reads a set without writing anything and says what is wrong with it.
+
+Of lesions that nobody looked for, nothing is concluded: they have no plane.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from retinalesion.data.decode import read_alpha, read_mask, read_photograph, require_same_size
+from retinalesion.data.field import find_field, to_square
+from retinalesion.data.photograph import Photograph, Pixels, Source
+from retinalesion.data.twins import VIEW_SIDE, find_pairs, view_of
+from retinalesion.errors import PhotographError
+from retinalesion.guideline import weigh
+from retinalesion.lesions import CODES, GRADES, NO_GRADE
+
+Kind = Literal[
+    "unreadable",
+    "size differs",
+    "empty mask",
+    "full mask",
+    "alpha",
+    "grey values",
+    "grade and lesions",
+    "twins across halves",
+    "twins, grades differ",
+    "note",
+]
+_FULL = 0.5  # of the picture; above, a mask is inverted or filled rather than drawn
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong, or that one should know.
+
+    Attributes:
+        kind: of finding.
+        id: of the photograph, empty where the finding is of the whole set.
+        message: what is the matter, and what to do where something can be done.
+    """
+
+    kind: Kind
+    id: str
+    message: str
+
+
+class _Seen(NamedTuple):
+    findings: list[Finding]
+    present: frozenset[str] = frozenset()
+    sha256: str = ""
+    view: NDArray[np.uint8] | None = None
+
+
+def check(source: Source, *, jobs: int | None = None) -> list[Finding]:
+    """Read every photograph and mask of a source and list what is wrong.
+
+    Args:
+        source: any set.
+        jobs: processes; all cores where None.
+
+    Returns:
+        Findings by kind, then in the order of the photographs.
+
+    Raises:
+        UserError: the folder or its tables cannot be read at all.
+    """
+    photographs = source.photographs()
+    parallel = joblib.Parallel(n_jobs=jobs or joblib.cpu_count(), return_as="generator")
+    looks = parallel(joblib.delayed(_look)(source, photograph) for photograph in photographs)
+    console = Console(stderr=True)
+    seen = dict(
+        zip(
+            (photograph.id for photograph in photographs),
+            track(looks, "Reading", total=len(photographs), console=console, transient=True),
+            strict=True,
+        )
+    )
+    findings = [finding for look in seen.values() for finding in look.findings]
+    views = {id: look.view for id, look in seen.items() if look.view is not None}
+    twins = [pair for pair in find_pairs({id: seen[id].sha256 for id in views}, views) if pair.twins]
+    pairs = [(pair.first, pair.second) for pair in twins]
+    findings += _of_twins(photographs, pairs)
+    present = {id: look.present for id, look in seen.items()}
+    findings += _of_grades(_with_twins_grades(photographs, pairs), present)
+    findings += [Finding("note", "", note) for note in source.notes]
+    kinds: Sequence[str] = Kind.__args__  # type: ignore[attr-defined]
+    return sorted(findings, key=lambda finding: kinds.index(finding.kind))
+
+
+def show(findings: Sequence[Finding], console: Console | None = None) -> None:
+    """Print findings as a table; a line of praise where there are none."""
+    console = console or Console()
+    wrong = [finding for finding in findings if finding.kind != "note"]
+    if wrong:
+        table = Table("what", "photograph", "says", title="Findings", title_justify="left")
+        for finding in wrong:
+            table.add_row(finding.kind, finding.id, finding.message)
+        console.print(table, markup=False)
+    for finding in findings:
+        if finding.kind == "note":
+            console.print(f"Note: {finding.message}", markup=False, highlight=False)
+    console.print(f"{len(wrong)} found." if wrong else "Nothing wrong was found.", highlight=False)
+
+
+def _look(source: Source, photograph: Photograph) -> _Seen:
+    try:
+        pixels = source.read(photograph)
+    except PhotographError as error:
+        return _Seen(list(_at_fault(photograph)) or [Finding("unreadable", photograph.id, str(error))])
+    findings = [
+        finding
+        for code, path in photograph.masks.items()
+        for finding in _of_mask(photograph.id, code, path, pixels)
+    ]
+    square = to_square(pixels.rgb, find_field(pixels.rgb), VIEW_SIDE)
+    present = frozenset(code for code, plane in pixels.planes.items() if plane.any())
+    return _Seen(findings, present, pixels.sha256, view_of(square))
+
+
+def _at_fault(photograph: Photograph) -> Iterator[Finding]:
+    """Every file of a photograph that cannot be used, where reading it as a whole stops at the first."""
+    rgb = None
+    if photograph.file:
+        try:
+            rgb = read_photograph(photograph.file)
+        except PhotographError as error:
+            yield Finding("unreadable", photograph.id, str(error))
+    for path in photograph.masks.values():
+        try:
+            values = read_mask(path)
+        except PhotographError as error:
+            yield Finding("unreadable", photograph.id, str(error))
+            continue
+        if rgb is not None and photograph.file:
+            try:
+                require_same_size(path, values, photograph.file, rgb)
+            except PhotographError as error:
+                yield Finding("size differs", photograph.id, str(error))
+
+
+def _of_mask(id: str, code: str, path: Path, pixels: Pixels) -> Iterator[Finding]:
+    plane = pixels.planes.get(code)
+    count, all = (0 if plane is None else int(plane.sum())), pixels.rgb[..., 0].size
+    alpha = read_alpha(path)
+    if alpha is not None:
+        if alpha.min() != alpha.max() and count in (0, all):
+            what = "is drawn in its alpha channel, which does not count. Export it black and white"
+        else:
+            what = f"has an alpha channel; its colour alone counts here: {count} pixels, not {all}"
+        yield Finding("alpha", id, f"{path}: {what}.")
+    if code in pixels.ignored:
+        return  # the source knows its own values; some mean something else
+    if not count:
+        yield Finding("empty mask", id, f"{path}: marks nothing; {code} counts as looked for and absent.")
+    if count > _FULL * all:
+        share = f"marks {count / all:.0%} of the picture"
+        yield Finding("full mask", id, f"{path}: {share}. If black and white are swapped, swap them back.")
+    values = np.flatnonzero(np.bincount(read_mask(path).ravel(), minlength=256)[1:]) + 1
+    if len(values) > 1:
+        some = ", ".join(map(str, values[:5])) + (" ..." if len(values) > 5 else "")
+        what = (
+            f"{len(values)} values besides 0 ({some}), where one is expected; {count} pixels count as marked"
+        )
+        yield Finding("grey values", id, f"{path}: {what}.")
+
+
+def _of_twins(photographs: Iterable[Photograph], pairs: Iterable[tuple[str, str]]) -> Iterator[Finding]:
+    by_id = {photograph.id: photograph for photograph in photographs}
+    for first, second in pairs:
+        one, other = by_id[first], by_id[second]
+        if {one.half, other.half} == {"train", "test"}:
+            trained, tested = (first, second) if one.half == "train" else (second, first)
+            message = f"shows the same as {tested} of the test half; it gets split 'none' and never trains."
+            yield Finding("twins across halves", trained, message)
+        if NO_GRADE not in (one.grade, other.grade) and one.grade != other.grade:
+            grades = f"{GRADES[one.grade]} and {GRADES[other.grade]}"
+            message = f"shows the same as {second}, but the grades are {grades}. Both are kept."
+            yield Finding("twins, grades differ", first, message)
+
+
+def _with_twins_grades(
+    photographs: Iterable[Photograph], pairs: Iterable[tuple[str, str]]
+) -> dict[str, tuple[int, str]]:
+    """Grade by id and, where it is a twin's, whose."""
+    own = {photograph.id: photograph.grade for photograph in photographs}
+    grades = {id: (grade, "") for id, grade in own.items()}
+    for first, second in pairs:
+        for id, other in ((first, second), (second, first)):
+            if own[id] == NO_GRADE and own[other] != NO_GRADE:
+                grades[id] = own[other], other
+    return grades
+
+
+def _of_grades(
+    grades: Mapping[str, tuple[int, str]], present: Mapping[str, frozenset[str]]
+) -> Iterator[Finding]:
+    """Grades that the lesions marked do not allow; by the guideline, iHE in DR1 among them."""
+    for id, lesions in present.items():
+        grade, owner = grades[id]
+        if grade == NO_GRADE or not lesions:
+            continue
+        marked = ", ".join(code for code in CODES if code in lesions)
+        graded = f"graded {GRADES[grade]}" + (f" (as {owner}, which shows the same)" if owner else "")
+        supported = weigh(lesions).supported
+        if grade == 0:
+            yield Finding("grade and lesions", id, f"{graded}, but {marked} marked.")
+        elif supported > grade:
+            message = f"{graded}, but what is marked ({marked}) supports {GRADES[supported]}."
+            yield Finding("grade and lesions", id, message)
