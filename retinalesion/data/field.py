@@ -5,6 +5,7 @@ at half a pixel, so that what goes in and comes back lies where it was.
 """
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 
 from retinalesion.data.photograph import Bits
 from retinalesion.data.store import Box
+
+Value = TypeVar("Value", np.uint8, np.float32)
 
 _WORKING_SIDE = 512  # the field is found on a small copy: fast, and alike for every resolution
 _ALIKE = 20  # grey levels between two corners of one background
@@ -79,7 +82,7 @@ def to_square(rgb: NDArray[np.uint8], box: Box, side: int) -> NDArray[np.uint8]:
         box: in its pixels.
         side: of the result.
     """
-    return np.asarray(_resize(_crop(rgb, box), side), np.uint8)
+    return _resize(_crop(rgb, box), side)
 
 
 def plane_to_square(mask: Bits, box: Box, side: int) -> Bits:
@@ -129,11 +132,9 @@ def from_square(
     return result
 
 
-def _resize(square: NDArray[np.generic], side: int) -> NDArray[np.generic]:
-    by_area = side < square.shape[0]
-    return np.asarray(
-        cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA if by_area else cv2.INTER_LINEAR)
-    )
+def _resize(square: NDArray[Value], side: int) -> NDArray[Value]:
+    way = cv2.INTER_AREA if side < square.shape[0] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(square, (side, side), interpolation=way), square.dtype)
 
 
 def _crop(picture: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
@@ -194,7 +195,9 @@ def _field_mask(small: NDArray[np.float32]) -> NDArray[np.uint8] | None:
     solid = _filled(mask.astype(np.uint8))
     reach = max(3, max(solid.shape) // 40) | 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-    solid = cv2.morphologyEx(solid, cv2.MORPH_OPEN, disc, borderType=cv2.BORDER_REPLICATE)
+    solid = np.asarray(
+        cv2.morphologyEx(solid, cv2.MORPH_OPEN, disc, borderType=cv2.BORDER_REPLICATE), np.uint8
+    )
     count, labels, stats, _ = cv2.connectedComponentsWithStats(solid, connectivity=4)
     if count < 2:
         return None

@@ -14,7 +14,7 @@ Groups = list[tuple[str, ...]]
 
 
 def make_splits(
-    photographs: Sequence[Photograph], twins: Iterable[tuple[str, str]], seed: int
+    photographs: Sequence[Photograph], alike: Iterable[tuple[str, str]], seed: int
 ) -> dict[str, Split]:
     """A split for every photograph.
 
@@ -25,21 +25,21 @@ def make_splits(
 
     Args:
         photographs: of the whole set.
-        twins: pairs of ids.
+        alike: pairs of ids that no split may part, twins and second shots.
         seed: of the draw.
     """
-    twins = list(twins)
+    alike = list(alike)
     by_id = {photograph.id: photograph for photograph in photographs}
     splits: dict[str, Split] = {}
     published = any(photograph.half for photograph in photographs)
     if published:
-        for members in groups_of(by_id, twins):
+        for members in groups_of(by_id, alike):
             tested = any(by_id[id].half == "test" for id in members)
             for id in members:
                 if tested:
                     splits[id] = "test" if by_id[id].half == "test" else "none"
     free = {id: photograph for id, photograph in by_id.items() if id not in splits}
-    groups = groups_of(free, [pair for pair in twins if set(pair) <= free.keys()] + _patients(free))
+    groups = groups_of(free, [pair for pair in alike if set(pair) <= free.keys()] + _patients(free))
     for stratum in _parted(groups, lambda group: any(free[id].annotated for id in group)):
         drawn = sorted(stratum, key=lambda group: hashlib.sha256(f"{seed}\t{group[0]}".encode()).digest())
         if published:
@@ -64,7 +64,7 @@ def _parted(groups: Groups, holds: Callable[[tuple[str, ...]], bool]) -> tuple[G
 
 
 def _share(drawn: Groups, shares: Mapping[Split, float]) -> dict[Split, Groups]:
-    """The first groups go to the shares, at least one each where a group is left to train; the rest trains."""
+    """The first groups go to the shares, at least one each where one is left to train; the rest trains."""
     parts: dict[Split, Groups] = {}
     total = len(drawn)
     for split, share in shares.items():

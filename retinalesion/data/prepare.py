@@ -1,0 +1,413 @@
+"""Source to store: parallel over photographs, atomic, and resumable after any end.
+
+While a store is in the making, the folder ``unfinished`` in it holds what each finished photograph
+contributed; ``store.json`` comes last, and then that folder goes.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import joblib
+import numpy as np
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from retinalesion.data.field import find_field, grow, plane_to_square, to_square
+from retinalesion.data.photograph import Bits, Disc, Photograph, Pixels, Source
+from retinalesion.data.splits import make_splits
+from retinalesion.data.store import (
+    Box,
+    Row,
+    Store,
+    fingerprint,
+    pack,
+    read_png,
+    replace_file,
+    write_png,
+    write_tables,
+)
+from retinalesion.data.summary import Skipped, print_skipped, print_store, write_skipped
+from retinalesion.data.twins import VIEW_SIDE, Pair, find_pairs, groups_of, view_of
+from retinalesion.errors import PhotographError, UserError
+from retinalesion.lesions import CODES, NO_GRADE
+
+_SMALLEST_SIDE, _LARGEST_SIDE = 32, 8192
+_SAME = ("source", "side", "seed", "healthy", "records")  # what must agree for a store to be gone on with
+
+
+class Prepared(NamedTuple):
+    """What `prepare` made: the store, and the photographs left out of it."""
+
+    store: Store
+    skipped: list[Skipped]
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What one photograph contributes to the tables; kept beside until the store is finished."""
+
+    width: int
+    height: int
+    box: Box
+    sha256: str
+    truth: str
+    pixels: dict[str, int]
+    disc: Disc | None
+
+
+def prepare(
+    source: Source,
+    store: Path | str,
+    *,
+    side: int = 896,
+    seed: int = 0,
+    healthy: bool = False,
+    skip_bad: bool = False,
+    jobs: int | None = None,
+) -> Prepared:
+    """Make a store of a source, or go on with one that was interrupted, or open it if it is finished.
+
+    The fingerprint covers the masks at the photographs' own size, so that it does not depend on ``side``. It
+    does depend on ``healthy``, since that changes which lesions count as annotated; the splits do not.
+
+    Args:
+        source: photographs with masks and grades.
+        store: folder to make; new, empty, or begun with the same arguments.
+        side: of the square pictures in pixels; 896 in the paper.
+        seed: of the splits.
+        healthy: photographs graded DR0, without annotation and without a twin that bears masks or another
+            grade, enter as annotated and empty for the lesions that the set annotates.
+        skip_bad: leave out photographs that cannot be read, and list them, instead of stopping.
+        jobs: processes; as many as there are cores by default.
+
+    Raises:
+        PhotographError: a photograph cannot be used, and ``skip_bad`` is off.
+        UserError: the source is not what it should be, the folder holds something else, or cannot be written.
+    """
+    path = Path(store)
+    _require_sane(side, seed, jobs)
+    records = source.photographs()
+    _require_distinct(records, source)
+    same = {
+        "source": source.name,
+        "side": side,
+        "seed": seed,
+        "healthy": healthy,
+        "records": _digest_of(records, source),
+    }
+    console = Console()
+    if (path / "store.json").exists():
+        prepared = _finished(path, same)
+        console.print(f"{path} is finished already, with these arguments; nothing to do.", soft_wrap=True)
+        print_store(prepared.store, console)
+        return prepared
+    _begin(path, same)
+    outcomes, skipped = _prepare_all(source, records, path, side, skip_bad, jobs)
+    if not outcomes:
+        raise UserError(f"{path}: no photograph could be used, so there is no store. {skipped[0].message}")
+    _finish(path, [record for record in records if record.id in outcomes], outcomes, skipped, same, source)
+    prepared = Prepared(Store(path), skipped)
+    print_store(prepared.store, console)
+    print_skipped(skipped, console)
+    return prepared
+
+
+# ------------------------------------------------------------------------------------------ before the first
+
+
+def _require_sane(side: int, seed: int, jobs: int | None) -> None:
+    if not _SMALLEST_SIDE <= side <= _LARGEST_SIDE:
+        raise UserError(
+            f"side is {side}; take {_SMALLEST_SIDE} to {_LARGEST_SIDE} pixels (896 in the paper)."
+        )
+    if seed < 0:
+        raise UserError(f"seed is {seed}; take 0 or more.")
+    if jobs is not None and jobs < 1:
+        raise UserError(f"jobs is {jobs}; take 1 or more.")
+
+
+def _require_distinct(records: Sequence[Photograph], source: Source) -> None:
+    if not records:
+        raise UserError(f"{source.name}: no photographs found there.")
+    seen: dict[str, Photograph] = {}
+    for record in records:
+        # Ids name files, and some file systems do not tell A from a.
+        other = seen.setdefault(record.id.casefold(), record)
+        if other is not record:
+            raise UserError(
+                f"Two photographs would be called {record.id}: {other.file or other.name} and "
+                f"{record.file or record.name}. Rename one of them."
+            )
+
+
+def _digest_of(records: Sequence[Photograph], source: Source) -> str:
+    """Of all that the source says before pixels are read, places of files apart."""
+    digest = hashlib.sha256("\n".join(source.notes).encode())
+    for record in sorted(records, key=lambda record: record.id):
+        told = replace(record, file=None, masks={}, annotated=frozenset())
+        digest.update(repr((told, sorted(record.annotated), sorted(record.masks))).encode())
+    return digest.hexdigest()[:16]
+
+
+def _finished(path: Path, same: dict[str, Any]) -> Prepared:
+    opened = Store(path)
+    _require_same(path, opened.info, same)
+    shutil.rmtree(path / "unfinished", ignore_errors=True)  # killed between the two last steps
+    return Prepared(opened, [Skipped(*cells) for cells in opened.info.get("skipped", [])])
+
+
+def _begin(path: Path, same: dict[str, Any]) -> None:
+    arguments = path / "unfinished" / "arguments.json"
+    if arguments.exists():
+        _require_same(path, json.loads(arguments.read_text("utf-8")), same)
+        for leftover in path.glob("*/.*.part*"):
+            leftover.unlink(missing_ok=True)
+        return
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path} is a file. Name a new folder for the store.")
+    if path.is_dir() and any(entry.name != "unfinished" for entry in path.iterdir()):
+        raise UserError(f"{path} holds other files and no store. Name a new or an empty folder.")
+    replace_file(arguments, lambda beside: beside.write_text(json.dumps(same, indent=2), "utf-8"))
+
+
+def _require_same(path: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
+    words = {"records": "photographs"}
+    differing = [
+        f"other {words[key]}" if key in words else f"{key} {there.get(key)} there, {here[key]} here"
+        for key in _SAME
+        if there.get(key) != here[key]
+    ]
+    if differing:
+        raise UserError(
+            f"{path} holds a store made with other arguments ({'; '.join(differing)}). "
+            "Name another folder, or delete this one."
+        )
+
+
+# -------------------------------------------------------------------------------------------- one photograph
+
+
+def _prepare_one(source: Source, record: Photograph, path: Path, side: int) -> _Outcome:
+    pixels = source.read(record)
+    field = find_field(pixels.rgb)
+    box = grow(field, [*pixels.planes.values(), *pixels.ignored.values()])
+    square = to_square(pixels.rgb, box, side)
+    planes = {code: plane_to_square(mask, box, side) for code, mask in pixels.planes.items()}
+    ignored = {code: plane_to_square(mask, box, side) for code, mask in pixels.ignored.items() if mask.any()}
+    write_png(path / "photographs" / f"{record.id}.png", square)
+    write_png(path / "planes" / f"{record.id}.png", pack(planes, side))
+    if ignored:
+        write_png(path / "ignored" / f"{record.id}.png", pack(ignored, side))
+    write_png(path / "unfinished" / f"{record.id}.png", view_of(to_square(pixels.rgb, field, VIEW_SIDE)))
+    empty = np.zeros(0, np.bool_)
+    outcome = _Outcome(
+        width=pixels.rgb.shape[1],
+        height=pixels.rgb.shape[0],
+        box=box,
+        sha256=pixels.sha256,
+        truth=_truth_of(pixels),
+        pixels={code: int(planes.get(code, empty).sum()) for code in CODES if code in record.annotated},
+        disc=pixels.disc or record.disc,
+    )
+    file = path / "unfinished" / f"{record.id}.json"  # last: it says that the photograph is done
+    replace_file(file, lambda beside: beside.write_text(json.dumps(asdict(outcome)), "utf-8"))
+    return outcome
+
+
+def _prepare_in_worker(source: Source, record: Photograph, path: Path, side: int) -> _Outcome | Skipped:
+    try:
+        return _prepare_one(source, record, path, side)
+    except PhotographError as error:
+        return Skipped(record.id, str(record.file or ""), str(error))
+
+
+def _truth_of(pixels: Pixels) -> str:
+    digest = hashlib.sha256()
+    for kind, masks in (("marked", pixels.planes), ("ignored", pixels.ignored)):
+        for code in sorted(code for code, mask in masks.items() if mask.any()):
+            digest.update(f"{kind} {code} {masks[code].shape}".encode())
+            digest.update(_packed(masks[code]))
+    return digest.hexdigest()
+
+
+def _packed(mask: Bits) -> bytes:
+    return np.packbits(mask).tobytes()
+
+
+def _outcome_at(file: Path) -> _Outcome | None:
+    try:
+        cells = json.loads(file.read_text("utf-8"))
+        disc = Disc(*cells.pop("disc")) if cells["disc"] else cells.pop("disc")
+        return _Outcome(**{**cells, "box": Box(*cells["box"])}, disc=disc)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # not there or damaged: the photograph is done again
+
+
+# ------------------------------------------------------------------------------------------- all photographs
+
+
+def _prepare_all(
+    source: Source,
+    records: Sequence[Photograph],
+    path: Path,
+    side: int,
+    skip_bad: bool,
+    jobs: int | None,
+) -> tuple[dict[str, _Outcome], list[Skipped]]:
+    outcomes: dict[str, _Outcome] = {}
+    for record in records:
+        if known := _outcome_at(path / "unfinished" / f"{record.id}.json"):
+            outcomes[record.id] = known
+    left = [record for record in records if record.id not in outcomes]
+    skipped: list[Skipped] = []
+    columns = (TextColumn("prepare"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("", total=len(records), completed=len(outcomes))
+        for id, result in _results(source, left, path, side, min(jobs or joblib.cpu_count(), len(left))):
+            if isinstance(result, _Outcome):
+                outcomes[id] = result
+            elif skip_bad:
+                skipped.append(result)
+            else:
+                raise PhotographError(
+                    f"{result.message}\nTo leave out what cannot be used and go on: --skip-bad."
+                )
+            progress.advance(bar)
+    return outcomes, sorted(skipped)
+
+
+def _results(
+    source: Source, records: Sequence[Photograph], path: Path, side: int, jobs: int
+) -> Iterator[tuple[str, _Outcome | Skipped]]:
+    if jobs <= 1:
+        for record in records:
+            yield record.id, _prepare_in_worker(source, record, path, side)
+        return
+    parallel = joblib.Parallel(jobs, return_as="generator_unordered", batch_size=1)
+    try:
+        yield from parallel(
+            joblib.delayed(_named_in_worker)(source, record, path, side) for record in records
+        )
+    except TerminatedWorkerError as error:
+        raise UserError(
+            f"{path}: a process was ended from outside, most likely for want of memory. "
+            "Run it again with --jobs 1: it goes on where it stopped."
+        ) from error
+
+
+def _named_in_worker(
+    source: Source, record: Photograph, path: Path, side: int
+) -> tuple[str, _Outcome | Skipped]:
+    cv2.setNumThreads(1)  # the cores are taken by the other photographs
+    return record.id, _prepare_in_worker(source, record, path, side)
+
+
+# -------------------------------------------------------------------------------------------- after the last
+
+
+def _finish(
+    path: Path,
+    records: Sequence[Photograph],
+    outcomes: dict[str, _Outcome],
+    skipped: list[Skipped],
+    same: dict[str, Any],
+    source: Source,
+) -> None:
+    notes = list(source.notes)
+    pairs = _pairs(path, outcomes)
+    by_id = {record.id: record for record in records}
+    twins = _twins_of(by_id, pairs)
+    graded_differently = [
+        {id: by_id[id].grade for id in group if by_id[id].grade != NO_GRADE}
+        for group in sorted({(id, *others) for id, others in twins.items() if others and id < others[0]})
+        if len({by_id[id].grade for id in group} - {NO_GRADE}) > 1
+    ]
+    grades = {id: _grade(id, by_id, twins) for id in by_id}
+    annotated = {id: record.annotated for id, record in by_id.items()}
+    if same["healthy"]:
+        annotated, note = _healthy(by_id, grades, twins)
+        notes.append(note)
+    splits = make_splits(records, [pair[:2] for pair in pairs], same["seed"])
+    rows = [
+        Row(
+            id=record.id,
+            name=record.name,
+            split=splits[record.id],
+            width=outcome.width,
+            height=outcome.height,
+            box=outcome.box,
+            sha256=outcome.sha256,
+            patient=record.patient,
+            eye=record.eye,
+            grade=grades[record.id],
+            annotated=annotated[record.id],
+            disc=outcome.disc,
+            fovea=record.fovea,
+            twins=twins[record.id],
+            pixels={code: outcome.pixels.get(code, 0) for code in CODES if code in annotated[record.id]},
+        )
+        for record in records
+        for outcome in [outcomes[record.id]]
+    ]
+    info = {
+        **same,
+        "notes": notes,
+        "twins_graded_differently": graded_differently,
+        "second_shots": [[pair.first, pair.second] for pair in pairs if not pair.twins],
+        "skipped": skipped,
+        "fingerprint": fingerprint(rows, {id: outcome.truth for id, outcome in outcomes.items()}),
+    }
+    if skipped:
+        write_skipped(path / "skipped.csv", skipped)
+    write_tables(path, rows, info)
+    shutil.rmtree(path / "unfinished", ignore_errors=True)
+
+
+def _pairs(path: Path, outcomes: dict[str, _Outcome]) -> list[Pair]:
+    views = {id: read_png(path / "unfinished" / f"{id}.png", cv2.IMREAD_GRAYSCALE) for id in outcomes}
+    return sorted(find_pairs({id: outcome.sha256 for id, outcome in outcomes.items()}, views))
+
+
+def _twins_of(by_id: dict[str, Photograph], pairs: Sequence[Pair]) -> dict[str, tuple[str, ...]]:
+    groups = groups_of(by_id, [pair[:2] for pair in pairs if pair.twins])
+    return {id: tuple(other for other in group if other != id) for group in groups for id in group}
+
+
+def _grade(id: str, by_id: dict[str, Photograph], twins: dict[str, tuple[str, ...]]) -> int:
+    """Its own; else its twins', where they agree."""
+    if by_id[id].grade != NO_GRADE:
+        return by_id[id].grade
+    borrowed = {by_id[other].grade for other in twins[id]} - {NO_GRADE}
+    return borrowed.pop() if len(borrowed) == 1 else NO_GRADE
+
+
+def _healthy(
+    by_id: dict[str, Photograph], grades: dict[str, int], twins: dict[str, tuple[str, ...]]
+) -> tuple[dict[str, frozenset[str]], str]:
+    """What is annotated when photographs graded DR0 are taken to be free of lesions."""
+    looked_for = frozenset().union(*(record.annotated for record in by_id.values()))
+    assumed = [
+        id
+        for id, record in by_id.items()
+        if grades[id] == 0
+        and not record.annotated
+        and all(not by_id[other].annotated and grades[other] == 0 for other in twins[id])
+    ]
+    if not looked_for:
+        raise UserError(
+            "--healthy needs a set with annotated lesions beside its grades: here is none. "
+            "Prepare it without --healthy, or name a folder that holds both parts."
+        )
+    codes = ", ".join(code for code in CODES if code in looked_for)
+    note = (
+        f"Assumed, by choice: {len(assumed)} photographs graded DR0 and not annotated are free of {codes}; "
+        "they count as annotated and empty for these."
+    )
+    return {id: looked_for if id in assumed else record.annotated for id, record in by_id.items()}, note
