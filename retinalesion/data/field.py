@@ -19,7 +19,7 @@ Value = TypeVar("Value", np.uint8, np.float32)
 _WORKING_SIDE = 512  # the field is found on a small copy: fast, and alike for every resolution
 _ALIKE = 20  # grey levels between two corners of one background
 _GLOW = 0.15  # of the field's brightness: light that the lens scatters onto the background
-_NOISE = 4.0  # grey levels
+_NOISE = 2.0  # grey levels beyond the background's own
 _ON_RIM = 0.01  # of the radius
 _AS_IT_IS = 0.9  # a square photograph that the field fills to this share is not cropped again
 
@@ -42,8 +42,8 @@ def find_field(rgb: NDArray[np.uint8]) -> Box:
     whole = _square_around(0.0, 0.0, width, height)
     scale = min(1.0, _WORKING_SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    field = _field_mask(small)
+    small = cv2.medianBlur(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.float32), 5)
+    field = _field_mask(np.asarray(small, np.float32))
     if field is None:
         return whole
     to_x, to_y = width / size[0], height / size[1]
@@ -186,9 +186,8 @@ def _field_mask(small: NDArray[np.float32]) -> NDArray[np.uint8] | None:
     if found is None:
         return None
     colour, noise = found
-    difference = cv2.medianBlur(np.abs(small - colour).max(axis=2), 5)
-    floor = _NOISE + noise
-    seen = difference > floor
+    difference = np.abs(small - colour).max(axis=2)
+    seen = difference > _NOISE + noise
     if not seen.any():
         return None
     mask = seen & (difference > _GLOW * np.median(difference[seen]))
