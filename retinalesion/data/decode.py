@@ -25,7 +25,8 @@ FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
 
 _SIXTEEN_BIT = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
-_ALPHA = frozenset({"RGBA", "LA", "PA", "La", "RGBa"})
+_ALPHA = frozenset({"RGBA", "LA", "PA"})
+_EIGHT_BIT = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"})
 
 
 def sha256_of(path: Path) -> str:
@@ -53,8 +54,6 @@ def read_photograph(path: Path) -> NDArray[np.uint8]:
     with _decoded(path) as image:
         if image.mode in _SIXTEEN_BIT:
             return np.repeat(_eight_bit(path, image, small_as_is=False)[..., None], 3, axis=2)
-        if image.mode == "F":
-            raise PhotographError(f"{path}: holds floating-point pixels. Save it as 8-bit RGB, PNG or TIFF.")
         # Pillow composes nothing here: converting from RGBA or LA to RGB just leaves alpha out.
         return np.array(image if image.mode == "RGB" else image.convert("RGB"), np.uint8)
 
@@ -77,8 +76,6 @@ def read_mask(path: Path, *, palette: bool = False) -> NDArray[np.uint8]:
     with _decoded(path) as image:
         if image.mode in _SIXTEEN_BIT:
             return _eight_bit(path, image, small_as_is=True)
-        if image.mode == "F":
-            raise PhotographError(f"{path}: holds floating-point pixels. Save the mask as 8-bit grey PNG.")
         if image.mode in ("P", "PA") and not palette:
             values = np.array(image, np.uint8)
             return values if values.ndim == 2 else values[..., 0].copy()
@@ -163,6 +160,11 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             width, height = image.size
             if width * height > PIXEL_LIMIT:
                 raise _too_large(path, f"{width} x {height} pixels; ")
+            if image.mode not in _SIXTEEN_BIT | _ALPHA | _EIGHT_BIT:
+                raise PhotographError(
+                    f"{path}: pixels of kind {image.mode!r} are not read. Save it with 8 bits a channel, "
+                    "as RGB or grey."
+                )
             yield image
 
 
