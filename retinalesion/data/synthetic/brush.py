@@ -80,14 +80,24 @@ class Canvas:
         return np.asarray(square[: self.height], np.float32) * np.float32(1.3)
 
 
+def _touched(cover: Map) -> tuple[slice, slice]:
+    """The rows and columns where there is any cover: most lesions are small."""
+    rows, columns = np.flatnonzero(cover.any(axis=1)), np.flatnonzero(cover.any(axis=0))
+    if not len(rows):
+        return slice(0), slice(0)
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
 def mix(image: NDArray[np.float32], cover: Map, colour: tuple[float, float, float]) -> None:
     """Paint an opaque colour where ``cover`` is 1, in place."""
-    image += cover[..., None] * (np.asarray(colour, np.float32) - image)
+    area = _touched(cover)
+    image[area] += cover[area][..., None] * (np.asarray(colour, np.float32) - image[area])
 
 
 def stain(image: NDArray[np.float32], cover: Map, transmitted: tuple[float, float, float]) -> None:
     """Lay something translucent (blood) over the image, in place."""
-    image *= 1 - cover[..., None] * (1 - np.asarray(transmitted, np.float32))
+    area = _touched(cover)
+    image[area] *= 1 - cover[area][..., None] * (1 - np.asarray(transmitted, np.float32))
 
 
 def direction(angle: float) -> Vector:

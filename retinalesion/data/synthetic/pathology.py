@@ -36,31 +36,44 @@ class Pathology:
     """
 
     def __init__(
-        self, rng: Generator, canvas: Canvas, layout: Layout, vessels: list[Vessel], quadrants: Quadrants
+        self,
+        rng: Generator,
+        canvas: Canvas,
+        layout: Layout,
+        vessels: list[Vessel],
+        counts: Mapping[str, int],
+        quadrants: Quadrants,
     ) -> None:
         self.rng = rng
         self.canvas = canvas
         self.layout = layout
         self.vessels = vessels
+        self.counts = counts
         self.quadrants = quadrants
         self.disc = np.array(layout.disc)
         self.fovea = np.array(layout.fovea)
         self.marked: dict[str, Layer] = {code: canvas.layer() for code in CODES}
+        # What hides all beneath it is placed first, so that nothing is marked that cannot be seen.
+        self.veils: list[tuple[Vector, float]] = []
+        self.preretinal = [self._place_veil(rng.uniform(0.03, 0.075), 1.2) for _ in range(counts["pHE"])]
+        self.vitreous = [self._place_veil(rng.uniform(0.07, 0.17), 0.5) for _ in range(counts["vHE"])]
 
-    def paint_beneath(self, image: Image, counts: Mapping[str, int]) -> None:
+    def paint_beneath(self, image: Image) -> None:
         """What lies beneath the vessels: look-alikes, hard exudates, cotton-wool spots."""
         self._look_alikes(image)
-        self._repeat(self._hard_exudate, image, counts["HaEx"])
-        self._repeat(self._cotton_wool_spot, image, counts["CWS"])
+        self._repeat(self._hard_exudate, image, self.counts["HaEx"])
+        self._repeat(self._cotton_wool_spot, image, self.counts["CWS"])
 
-    def paint_above(self, image: Image, counts: Mapping[str, int]) -> None:
+    def paint_above(self, image: Image) -> None:
         """What lies among and above the vessels, the deepest first."""
-        self._microaneurysms(image, counts["MA"])
+        self._microaneurysms(image)
         self._haemorrhages(image)
-        self._repeat(self._new_vessels, image, counts["NV"])
-        self._repeat(self._fibrous_band, image, counts["FiP"])
-        self._repeat(self._preretinal_haemorrhage, image, counts["pHE"])
-        self._repeat(self._vitreous_haemorrhage, image, counts["vHE"])
+        self._repeat(self._new_vessels, image, self.counts["NV"])
+        self._repeat(self._fibrous_band, image, self.counts["FiP"])
+        for place, radius in self.preretinal:
+            self._preretinal_haemorrhage(image, place, radius)
+        for place, radius in self.vitreous:
+            self._vitreous_haemorrhage(image, place, radius)
 
     def _repeat(self, paint: Callable[[Image], None], image: Image, count: int) -> None:
         for _ in range(count):
@@ -68,15 +81,24 @@ class Pathology:
 
     # Places
 
+    def _place_veil(self, radius: float, margin: float) -> tuple[Vector, float]:
+        place = self._anywhere(radius * margin)
+        self.veils.append((place, radius))
+        return place, radius
+
+    def _fits(self, place: Vector, margin: float) -> bool:
+        """Inside the field, off the disc, and not behind a large haemorrhage."""
+        off_disc = np.hypot(*(place - self.disc)) > self.layout.disc_radius + margin
+        seen = all(np.hypot(*(place - veil)) > 0.8 * radius + margin for veil, radius in self.veils)
+        return bool(self.layout.depth(place) > margin + 0.01 and off_disc and seen)
+
     def _anywhere(
         self, margin: float, spread: float = 0.19, accept: Callable[[Vector], bool] = lambda _: True
     ) -> Vector:
-        """A place in the field, rather near the fovea, off the disc."""
+        """A place that fits, rather near the fovea."""
         for attempt in range(400):
-            wider = spread * (1 + attempt / 100)
-            place = self.fovea + self.rng.normal(0, wider, 2)
-            off_disc = np.hypot(*(place - self.disc)) > self.layout.disc_radius + margin
-            if self.layout.depth(place) > margin + 0.01 and off_disc and accept(place):
+            place = self.fovea + self.rng.normal(0, spread * (1 + attempt / 100), 2)
+            if self._fits(place, margin) and accept(place):
                 return place
         return self.fovea
 
@@ -90,27 +112,26 @@ class Pathology:
             angle = float(np.arctan2(along[1], along[0]))
             aside = vessel.widths[at] / 2 + margin + abs(self.rng.normal(0, 0.006))
             place = vessel.path[at] + direction(angle + np.pi / 2) * aside * self.rng.choice([-1, 1])
-            off_disc = np.hypot(*(place - self.disc)) > self.layout.disc_radius * 1.2 + margin
-            if self.layout.depth(place) > margin + 0.01 and off_disc:
+            if self._fits(place, margin):
                 return place, angle
         return self._anywhere(margin), 0.0
 
     # Marking
 
-    def _mark(self, code: str, outline: Path, slack: float = 1.2) -> None:
+    def _mark(self, code: str, outline: Path, slack: float = 1.2, ellipses: float = 0.5) -> None:
         """Mark what lies in an outline by an ellipse or a polygon, a little off and on the whole larger."""
         rng = self.rng
         middle = outline.mean(axis=0)
         offsets = outline - middle
         _, axes = np.linalg.eigh(np.cov(offsets.T) + 1e-12 * np.eye(2))
         hand = 0.0012  # no hand is surer than this
-        if rng.random() < 0.5:
+        if rng.random() < ellipses:
             half = np.abs(offsets @ axes).max(axis=0) * slack * rng.uniform(0.85, 1.1, 2) + hand
             middle = middle + rng.normal(0, 0.06, 2) @ axes.T * half
             turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)
             shape = middle + np.stack([half[0] * np.cos(turn), half[1] * np.sin(turn)], axis=1) @ axes.T
         else:
-            corners = int(rng.integers(6, 12))
+            corners = int(rng.integers(6, 12)) + 6 * bool(np.abs(offsets).max() > 0.03)
             hull = cv2.convexHull(outline.astype(np.float32))[:, 0].astype(np.float64)
             picked = hull[np.unique(np.linspace(0, len(hull), corners, endpoint=False).astype(int))]
             away = picked - middle
@@ -127,9 +148,9 @@ class Pathology:
 
     # Lesions, each with its own look
 
-    def _microaneurysms(self, image: Image, count: int) -> None:
+    def _microaneurysms(self, image: Image) -> None:
         layer = self.canvas.layer(zoom=2)
-        for _ in range(count):
+        for _ in range(self.counts["MA"]):
             radius = self.rng.uniform(0.0024, 0.0042)
             if self.rng.random() < 0.4:
                 place, _ = self._beside_vessel(radius * 1.5, thick=False)
@@ -164,7 +185,7 @@ class Pathology:
                 self._mark("iHE", outline)
         cover = self.canvas.blur(self.canvas.reduce(layer), 0.0013)
         cover *= np.clip(1 + 0.12 * self.canvas.clouds(self.rng, 120), 0, 1.05)
-        stain(image, cover, (0.48, 0.22, 0.30))
+        stain(image, cover, (0.55, 0.27, 0.35))
 
     def _haemorrhage(self, place: Vector, radius: float, flame: bool) -> Path:
         if not flame:
@@ -237,7 +258,7 @@ class Pathology:
         self._mark("CWS", np.concatenate(tufts), slack=1.1)
         cover = self.canvas.blur(self.canvas.reduce(layer), 0.004)
         cover *= np.clip(1 + 0.18 * self.canvas.clouds(rng, 110), 0, 1.2)
-        mix(image, cover * np.float32(rng.uniform(0.55, 0.8)), (0.94, 0.86, 0.74))
+        mix(image, cover * np.float32(rng.uniform(0.55, 0.8)), (0.93, 0.84, 0.68))
 
     def _new_vessels(self, image: Image) -> None:
         rng, layer = self.rng, self.canvas.layer(zoom=2)
@@ -277,7 +298,7 @@ class Pathology:
             if len(inside) > 5
             else self._anywhere(0.06) + np.linspace([-0.04, 0], [0.04, 0.01], 12)
         )
-        half = rng.uniform(0.007, 0.015)
+        half = rng.uniform(0.008, 0.020)
         swell = half * (
             0.35 + np.sin(np.linspace(0.1, np.pi - 0.1, len(path))) * rng.uniform(0.6, 1.1, len(path))
         )
@@ -306,29 +327,25 @@ class Pathology:
             image, self.canvas.blur(self.canvas.reduce(fibres), 0.0008) * np.float32(0.75), (0.93, 0.91, 0.85)
         )
 
-    def _preretinal_haemorrhage(self, image: Image) -> None:
+    def _preretinal_haemorrhage(self, image: Image, place: Vector, radius: float) -> None:
+        """Boat-shaped: blood between retina and vitreous, with a level top."""
         rng, layer = self.rng, self.canvas.layer()
-        breadth = rng.uniform(0.06, 0.15)
+        breadth = 2 * radius
         depth = breadth * rng.uniform(0.35, 0.7)
-        place = self._anywhere(breadth * 0.6, spread=0.17)
         turn = np.linspace(0, np.pi, 30)
         bumps = 1 + 0.05 * np.sin(3 * turn + rng.uniform(0, 6)) + 0.03 * np.sin(7 * turn + rng.uniform(0, 6))
         outline = place + np.stack(
             [breadth / 2 * np.cos(turn), depth * np.sin(turn) ** 0.8 * bumps - depth / 2], axis=1
         )
         self.canvas.fill(layer, outline)
-        self._mark("pHE", outline, slack=1.05)
+        self._mark("pHE", outline, slack=1.0, ellipses=0.1)
         cover = self.canvas.blur(self.canvas.reduce(layer), 0.0015)
         settled = np.clip((self.canvas.y - (place[1] - depth / 2)) / np.float32(depth), 0, 1)  # blood sinks
         mix(image, cover * (np.float32(0.78) + np.float32(0.2) * settled**0.5), (0.36, 0.07, 0.05))
 
-    def _vitreous_haemorrhage(self, image: Image) -> None:
+    def _vitreous_haemorrhage(self, image: Image, place: Vector, radius: float) -> None:
+        """A dark haze with streaks: blood drifting in the vitreous, out of focus."""
         rng, layer = self.rng, self.canvas.layer()
-        radius = rng.uniform(0.07, 0.17)
-        below = rng.random() < 0.7  # blood sinks in the vitreous as well
-        place = self._anywhere(
-            radius * 0.4, spread=0.2, accept=lambda place: below == (place[1] > self.fovea[1])
-        )
         outline = blob(rng, place, radius, stretch=rng.uniform(1, 1.7), angle=rng.normal(0, 0.5), rough=0.4)
         self.canvas.fill(layer, outline)
         for _ in range(rng.integers(2, 6)):  # streaks that drift off
@@ -337,7 +354,7 @@ class Pathology:
                 0.01 * direction(rng.uniform(0, 6)) + rng.normal(0, 0.004, (10, 2)), axis=0
             )
             self.canvas.stroke(layer, path, np.linspace(0.02, 0.004, 10), 0.8)
-        self._mark("vHE", outline, slack=1.0)
+        self._mark("vHE", outline, slack=0.95, ellipses=0.2)
         cover = self.canvas.blur(self.canvas.reduce(layer), radius * 0.14)
         cover *= np.clip(
             0.95 + 0.12 * self.canvas.clouds(rng, 9) + 0.08 * self.canvas.clouds(rng, 24), 0.3, 1.1

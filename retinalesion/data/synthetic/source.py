@@ -26,7 +26,14 @@ from retinalesion.lesions import CODES
 
 EYES = ("right", "left")
 SMALLEST_SIDE = 64
-SEVERITIES = (0, 1, 2, 3, 4, 4)  # of six patients in turn; twice DR4, since four lesions stand there alone
+SEVERITIES = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    4,
+)  # of six patients in turn; DR4 twice, since half of the lesions occur there only
 
 
 @dataclass(frozen=True)
@@ -107,10 +114,10 @@ class SyntheticSource:
         rng = self._rng(3, index)
         vessels = grow_vessels(rng, scene.layout)
         image = paint_retina(rng, canvas, scene.layout)
-        pathology = Pathology(rng, canvas, scene.layout, vessels, scene.quadrants)
-        pathology.paint_beneath(image, scene.counts)
+        pathology = Pathology(rng, canvas, scene.layout, vessels, scene.counts, scene.quadrants)
+        pathology.paint_beneath(image)
         paint_vessels(canvas, vessels, image)
-        pathology.paint_above(image, scene.counts)
+        pathology.paint_above(image)
         rgb = expose(rng, canvas, scene.layout, image)
         field = visible(canvas, scene.layout) > 0.5
         return Pixels(

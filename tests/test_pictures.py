@@ -1,0 +1,122 @@
+from itertools import combinations
+
+import cv2
+import numpy as np
+import pytest
+
+from retinalesion.lesions import CODES, LESIONS
+from retinalesion.pictures import key, overlay, panel, stack
+
+FUNDUS = [(200, 110, 45), (175, 90, 20), (215, 120, 95), (140, 60, 25), (110, 30, 20), (190, 70, 45)]
+EYES = {  # Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB
+    "normal": np.eye(3),
+    "protan": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deutan": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritan": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+
+
+def fundus(height=90, width=120):
+    return np.full((height, width, 3), FUNDUS[0], np.uint8)
+
+
+def planes(height=90, width=120, **marked):
+    drawn = np.zeros((8, height, width), bool)
+    for code, area in marked.items():
+        drawn[(CODES.index(code), *area)] = True
+    return drawn
+
+
+def seen(colour, eye):
+    values = np.array(colour) / 255
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(np.asarray(EYES[eye]) @ linear, 0, 1)
+    values = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return cv2.cvtColor(values.astype(np.float32)[None, None], cv2.COLOR_RGB2LAB)[0, 0]
+
+
+@pytest.mark.parametrize(("eye", "apart"), [("normal", 30), ("protan", 30), ("deutan", 30), ("tritan", 23)])
+def test_colours_are_told_apart_from_each_other_and_from_the_retina(eye, apart):
+    for one, other in combinations(LESIONS, 2):
+        distance = np.linalg.norm(seen(one.colour, eye) - seen(other.colour, eye))
+        assert distance >= apart, (one.code, other.code)
+    for lesion in LESIONS:
+        for retina in FUNDUS:
+            assert np.linalg.norm(seen(lesion.colour, eye) - seen(retina, eye)) >= apart, lesion.code
+
+
+@pytest.mark.parametrize("lesion", LESIONS, ids=CODES)
+def test_a_single_pixel_is_ringed_in_its_colour_and_stays_visible(lesion):
+    rgb = fundus()
+    rgb[40, 50] = (90, 20, 10)
+    drawn = overlay(rgb, planes(**{lesion.code: (40, 50)}), fill=0)
+    assert tuple(drawn[40, 50]) == (90, 20, 10)
+    ring = (drawn == lesion.colour).all(axis=-1)
+    assert 6 <= ring.sum() <= 24
+    rows, columns = np.nonzero(ring)
+    assert rows.min() >= 37
+    assert rows.max() <= 43
+    assert columns.min() >= 47
+    assert columns.max() <= 53
+
+
+def test_nothing_marked_nothing_drawn_and_the_photograph_is_left_alone():
+    rgb = fundus()
+    assert np.array_equal(overlay(rgb, planes()), rgb)
+    overlay(rgb, planes(iHE=(slice(20, 60), slice(20, 60))))
+    assert np.array_equal(rgb, fundus())
+
+
+def test_a_microaneurysm_shows_on_top_of_what_lies_under_it():
+    both = planes(MA=(50, 50), vHE=(slice(20, 80), slice(20, 80)))
+    drawn = overlay(fundus(), both)
+    assert (drawn == LESIONS[0].colour).all(axis=-1).any()
+    assert (drawn == LESIONS[4].colour).all(axis=-1).any()
+
+
+def test_fill_tints_the_inside_only():
+    drawn = overlay(fundus(), planes(HaEx=(slice(30, 60), slice(30, 60))), fill=0.5)
+    assert tuple(drawn[45, 45]) == (100, 55, 150)
+    assert tuple(drawn[10, 10]) == FUNDUS[0]
+
+
+def test_shapes_that_do_not_belong_together_are_refused():
+    with pytest.raises(ValueError, match="belong"):
+        overlay(fundus(), planes(80, 120))
+
+
+@pytest.mark.parametrize("width", [120, 500, 2000])
+def test_key_shows_each_lesion_asked_for_and_fits(width):
+    for codes in (CODES, ("MA", "CWS")):
+        strip = key(width, codes)
+        assert strip.shape[1] == width
+        for lesion in LESIONS:
+            assert (strip == lesion.colour).all(axis=-1).any() == (lesion.code in codes)
+
+
+def test_panel_sets_photograph_truth_and_prediction_side_by_side():
+    rgb, truth = fundus(), planes(iHE=(slice(30, 50), slice(30, 50)))
+    assert panel(rgb).shape[1] == 120
+    both = panel(rgb, truth, planes(), title="p000_right DR2")
+    assert both.shape[1] >= 360
+    assert both.shape[0] > 90
+    cream = (both[:-40] == LESIONS[1].colour).all(axis=-1)
+    assert not cream[:, :120].any()
+    assert cream[:, 120:245].any()
+    assert not cream[:, 245:].any()
+
+
+def test_stack_takes_pictures_of_different_widths():
+    assert stack([fundus(10, 30), fundus(20, 50)]).shape == (30, 50, 3)
