@@ -1,5 +1,6 @@
-"""The command line: finds the command, imports it, and turns mistakes into one message without a traceback."""
+"""The command line: one message and status 2 for what a user can mend, never a traceback."""
 
+import argparse
 import errno
 import sys
 from collections.abc import Sequence
@@ -52,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module.main(name, given)
     except UserError as error:
         return _refuse(str(error))
+    except argparse.ArgumentError as error:
+        return _refuse(f"{name}: {_useful(str(error))}")
     except OSError as error:
         if error.errno not in REFUSED:
             raise
@@ -67,6 +70,13 @@ def _without_command(given: list[str]) -> int:
         print(f"  {name:10}{command.help}")
     print("\nretinalesion COMMAND --help says more.")
     return 0
+
+
+def _useful(message: str) -> str:
+    """What a person needs of the parser's message."""
+    lines = [line.strip(" -") for line in message.splitlines()]
+    noise = ("Subtypes:", "Errors:", "Given value type:", "Does not validate")
+    return "\n  ".join(line for line in lines if line and not line.startswith(noise))
 
 
 def _refuse(message: str) -> int:

@@ -1,0 +1,70 @@
+"""``retinalesion prepare LAYOUT ...``: the options are those of the layout's source and of `prepare`."""
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from retinalesion.data.check import check, show
+from retinalesion.data.prepare import prepare
+from retinalesion.data.sources.folder import FolderSource
+from retinalesion.data.sources.idrid import IdridSource
+from retinalesion.data.sources.retinal_lesions import RetinalLesionsSource
+from retinalesion.data.synthetic import SyntheticSource
+from retinalesion.errors import UserError
+
+LAYOUTS: dict[str, Any] = {
+    "idrid": IdridSource,
+    "retinal-lesions": RetinalLesionsSource,
+    "folder": FolderSource,
+    "synthetic": SyntheticSource,
+}
+
+
+FLAGS = {
+    "healthy": "photographs graded DR0 that nobody annotated count as annotated and empty",
+    "skip_bad": "leave out photographs that cannot be read, and list them, instead of stopping",
+    "check": "list what is wrong with the set; write nothing",
+}
+
+
+def main(name: str, arguments: Sequence[str]) -> None:
+    """Prepare a store, or check a set with ``--check``.
+
+    Raises:
+        UserError: as `prepare` and `check` raise.
+        argparse.ArgumentError: an argument is wrong.
+    """
+    parser = ArgumentParser(
+        prog=f"retinalesion {name}",
+        exit_on_error=False,
+        description="Make a store of a set of photographs, or go on with one that was interrupted.",
+    )
+    layouts = parser.add_subcommands(dest="layout", required=True)
+    names = {layout: _add_layout(layouts, layout) for layout in LAYOUTS}
+    parsed = parser.parse_args(list(arguments))
+    given = parsed[parsed.layout]
+    source = LAYOUTS[parsed.layout](**{key: given[key] for key in names[parsed.layout]})
+    if given.check:
+        show(check(source, jobs=given.jobs))
+    elif given.store is None:
+        raise UserError("prepare: name the store's folder, last; or add --check to read without writing.")
+    else:
+        options = {key: given[key] for key in ("side", "seed", "healthy", "skip_bad", "jobs")}
+        prepare(source, given.store, **options)
+
+
+def _add_layout(layouts: Any, layout: str) -> list[str]:
+    """Returns the names of the source's own arguments; it may share ``side`` and ``seed`` with `prepare`."""
+    source = LAYOUTS[layout]
+    description = str(inspect.getdoc(source)).partition("\n\nArgs:")[0]
+    parser = ArgumentParser(exit_on_error=False, description=description)
+    own: list[str] = parser.add_class_arguments(source, as_group=False, as_positional=True)
+    parser.add_argument("store", type=Path, nargs="?", help="folder of the store; not needed for --check")
+    parser.add_function_arguments(prepare, as_group=False, skip={"source", "store", *FLAGS, *own})
+    for flag, text in FLAGS.items():
+        parser.add_argument(f"--{flag.replace('_', '-')}", action="store_true", help=text)
+    layouts.add_subcommand(layout, parser, help=description.splitlines()[0])
+    return own

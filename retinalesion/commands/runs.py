@@ -1,0 +1,115 @@
+"""The folder of a run, ``runs/NAME/``: its files, and which run is meant where none is named."""
+
+import csv
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning.pytorch.loggers import CSVLogger
+
+from retinalesion.data.store import replace_file
+from retinalesion.errors import UserError
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, there or yet to be made.
+
+    Attributes:
+        path: of the folder.
+    """
+
+    path: Path
+
+    @classmethod
+    def named(cls, name: str) -> "Run":
+        """A run by its name under ``runs/`` or by its path."""
+        path = Path(name)
+        return cls(path if path.is_dir() or len(path.parts) > 1 else RUNS / name)
+
+    @classmethod
+    def new(cls) -> "Run":
+        """A run named by the time; a job of Slurm keeps its name when it is queued again."""
+        job = os.environ.get("SLURM_JOB_ID")
+        return cls(RUNS / (f"slurm-{job}" if job else time.strftime("%Y-%m-%d_%H-%M-%S")))
+
+    @classmethod
+    def newest_finished(cls) -> "Run":
+        """The run under ``runs/`` that finished last.
+
+        Raises:
+            UserError: none has.
+        """
+        finished = [cls(mark.parent) for mark in RUNS.glob("*/finished")]
+        if not finished:
+            raise UserError(
+                f"no finished run in {RUNS.absolute()}. Train one with: retinalesion fit --config lnet.yaml; "
+                "or name a run with --run NAME, or a checkpoint with --ckpt_path FILE."
+            )
+        return max(finished, key=lambda run: run.mark.stat().st_mtime_ns)
+
+    @property
+    def config(self) -> Path:
+        """The config as resolved."""
+        return self.path / "config.yaml"
+
+    @property
+    def mark(self) -> Path:
+        """There once the run has ended: one line that begins with the checkpoint that counts."""
+        return self.path / "finished"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints are."""
+        return self.path / "checkpoints"
+
+    def checkpoint(self, name: str) -> Path:
+        """``best`` or ``last``.
+
+        Raises:
+            UserError: no such run, or no such checkpoint yet.
+        """
+        file = self.checkpoints / f"{name}.ckpt"
+        if not self.path.is_dir():
+            there = ", ".join(sorted(run.parent.name for run in RUNS.glob("*/config.yaml")))
+            raise UserError(f"{self.path}: no such run. In {RUNS.absolute()} there are: {there or 'none'}.")
+        if not file.is_file():
+            raise UserError(f"{file}: not there; a run has checkpoints after its first validation.")
+        return file
+
+    @property
+    def result(self) -> Path:
+        """The checkpoint to score and use: the one that the finished run names, else the best so far.
+
+        Raises:
+            UserError: as `checkpoint` raises.
+        """
+        return self.checkpoint(self.mark.read_text("utf-8").split()[0] if self.mark.is_file() else "best")
+
+    def finish(self, checkpoint: str, steps: int) -> None:
+        """Mark the run as finished.
+
+        Args:
+            checkpoint: ``best`` or ``last``, whichever counts.
+            steps: optimizer steps done.
+        """
+        line = f"{checkpoint} counts; finished after {steps} steps on {time.strftime('%Y-%m-%d %H:%M:%S')}\n"
+        replace_file(self.mark, lambda beside: beside.write_text(line, "utf-8"))
+
+    def go_on_with_metrics(self, logger: CSVLogger, steps: int) -> None:
+        """Keep what ``metrics.csv`` holds up to a resumed checkpoint; the logger would begin anew.
+
+        Args:
+            logger: that writes the file.
+            steps: optimizer steps in the checkpoint.
+        """
+        file = self.path / "metrics.csv"
+        if not file.is_file():
+            return
+        with file.open(encoding="utf-8", newline="") as lines:
+            rows = [row for row in csv.DictReader(lines) if int(row["step"]) < steps]
+        logger.experiment.metrics.extend(rows)
+        logger.save()
