@@ -11,13 +11,14 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
 from retinalesion.data.decode import read_alpha, read_mask, read_photograph, require_same_size
 from retinalesion.data.field import find_field, to_square
 from retinalesion.data.photograph import Photograph, Pixels, Source
-from retinalesion.data.twins import VIEW_SIDE, find_pairs, view_of
+from retinalesion.data.twins import VIEW_SIDE, Pair, find_pairs, groups_of, view_of
 from retinalesion.errors import PhotographError
 from retinalesion.guideline import weigh
 from retinalesion.lesions import CODES, GRADES, NO_GRADE
@@ -84,9 +85,8 @@ def check(source: Source, *, jobs: int | None = None) -> list[Finding]:
     )
     findings = [finding for look in seen.values() for finding in look.findings]
     views = {id: look.view for id, look in seen.items() if look.view is not None}
-    twins = [pair for pair in find_pairs({id: seen[id].sha256 for id in views}, views) if pair.twins]
-    pairs = [(pair.first, pair.second) for pair in twins]
-    findings += _of_twins(photographs, pairs)
+    pairs = list(find_pairs({id: seen[id].sha256 for id in views}, views))
+    findings += _of_pairs(photographs, pairs)
     present = {id: look.present for id, look in seen.items()}
     findings += _of_grades(_with_twins_grades(photographs, pairs), present)
     findings += [Finding("note", "", note) for note in source.notes]
@@ -101,8 +101,8 @@ def show(findings: Sequence[Finding], console: Console | None = None) -> None:
     if wrong:
         table = Table("what", "photograph", "says", title="Findings", title_justify="left")
         for finding in wrong:
-            table.add_row(finding.kind, finding.id, finding.message)
-        console.print(table, markup=False)
+            table.add_row(finding.kind, finding.id, escape(finding.message))
+        console.print(table)
     for finding in findings:
         if finding.kind == "note":
             console.print(f"Note: {finding.message}", markup=False, highlight=False)
@@ -171,30 +171,31 @@ def _of_mask(id: str, code: str, path: Path, pixels: Pixels) -> Iterator[Finding
         yield Finding("grey values", id, f"{path}: {what}.")
 
 
-def _of_twins(photographs: Iterable[Photograph], pairs: Iterable[tuple[str, str]]) -> Iterator[Finding]:
+def _of_pairs(photographs: Iterable[Photograph], pairs: Iterable[Pair]) -> Iterator[Finding]:
     by_id = {photograph.id: photograph for photograph in photographs}
-    for first, second in pairs:
-        one, other = by_id[first], by_id[second]
+    for pair in pairs:
+        one, other = by_id[pair.first], by_id[pair.second]
         if {one.half, other.half} == {"train", "test"}:
-            trained, tested = (first, second) if one.half == "train" else (second, first)
-            message = f"shows the same as {tested} of the test half; it gets split 'none' and never trains."
-            yield Finding("twins across halves", trained, message)
-        if NO_GRADE not in (one.grade, other.grade) and one.grade != other.grade:
+            trained, tested = (one, other) if one.half == "train" else (other, one)
+            like = "shows the same as" if pair.twins else "looks like a second shot of"
+            message = f"{like} {tested.id} of the test half, so it gets split 'none' and does not train."
+            yield Finding("twins across halves", trained.id, message)
+        if pair.twins and NO_GRADE not in (one.grade, other.grade) and one.grade != other.grade:
             grades = f"{GRADES[one.grade]} and {GRADES[other.grade]}"
-            message = f"shows the same as {second}, but the grades are {grades}. Both are kept."
-            yield Finding("twins, grades differ", first, message)
+            message = f"shows the same as {other.id}, but the grades are {grades}. Both are kept."
+            yield Finding("twins, grades differ", one.id, message)
 
 
 def _with_twins_grades(
-    photographs: Iterable[Photograph], pairs: Iterable[tuple[str, str]]
+    photographs: Iterable[Photograph], pairs: Iterable[Pair]
 ) -> dict[str, tuple[int, str]]:
-    """Grade by id and, where it is a twin's, whose."""
+    """Grade by id and, where it is borrowed, the twin's id; none where twins do not agree."""
     own = {photograph.id: photograph.grade for photograph in photographs}
     grades = {id: (grade, "") for id, grade in own.items()}
-    for first, second in pairs:
-        for id, other in ((first, second), (second, first)):
-            if own[id] == NO_GRADE and own[other] != NO_GRADE:
-                grades[id] = own[other], other
+    for group in groups_of(own, [pair[:2] for pair in pairs if pair.twins]):
+        graded = [id for id in group if own[id] != NO_GRADE]
+        if len({own[id] for id in graded}) == 1:
+            grades |= {id: (own[graded[0]], graded[0]) for id in group if id not in graded}
     return grades
 
 
