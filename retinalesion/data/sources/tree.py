@@ -1,5 +1,6 @@
 """Folders as they come out of archives: case of names, doubled top folders and stray files do not matter."""
 
+import os
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -55,7 +56,10 @@ def find_folder(root: Path, name: str, holding: str = "") -> Path | None:
                 not holding or child(folder, holding)
             ):
                 return folder
-        level = [entry for folder in level for entry in _entries(folder) if entry.is_dir()]
+        below = [entry for folder in level for entry in _entries(folder) if entry.is_dir()]
+        level = [
+            folder for folder in below if os.access(folder, os.R_OK | os.X_OK)
+        ]  # lost+found and the like
     return None
 
 
