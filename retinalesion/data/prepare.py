@@ -7,8 +7,9 @@ contributed; ``store.json`` comes last, and then that folder goes.
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +34,7 @@ from retinalesion.data.store import (
     write_png,
     write_tables,
 )
-from retinalesion.data.summary import Skipped, print_skipped, print_store, write_skipped
+from retinalesion.data.summary import Skipped, print_skipped, print_store, read_skipped, write_skipped
 from retinalesion.data.twins import VIEW_SIDE, Pair, find_pairs, groups_of, view_of
 from retinalesion.errors import PhotographError, UserError
 from retinalesion.lesions import CODES, NO_GRADE
@@ -107,6 +108,7 @@ def prepare(
         prepared = _finished(path, same)
         console.print(f"{path} is finished already, with these arguments; nothing to do.", soft_wrap=True)
         print_store(prepared.store, console)
+        print_skipped(prepared.skipped, console)
         return prepared
     _begin(path, same)
     outcomes, skipped = _prepare_all(source, records, path, side, skip_bad, jobs)
@@ -160,7 +162,7 @@ def _finished(path: Path, same: dict[str, Any]) -> Prepared:
     opened = Store(path)
     _require_same(path, opened.info, same)
     shutil.rmtree(path / "unfinished", ignore_errors=True)  # killed between the two last steps
-    return Prepared(opened, [Skipped(*cells) for cells in opened.info.get("skipped", [])])
+    return Prepared(opened, read_skipped(path))
 
 
 def _begin(path: Path, same: dict[str, Any]) -> None:
@@ -270,21 +272,23 @@ def _prepare_all(
     columns = (TextColumn("prepare"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task("", total=len(records), completed=len(outcomes))
-        for id, result in _results(source, left, path, side, min(jobs or joblib.cpu_count(), len(left))):
+        # A bad photograph ends the giving out; what is in work then is finished and kept for the next run.
+        given = takewhile(lambda _: skip_bad or not skipped, left)
+        for id, result in _results(source, given, path, side, min(jobs or joblib.cpu_count(), len(left))):
             if isinstance(result, _Outcome):
                 outcomes[id] = result
-            elif skip_bad:
-                skipped.append(result)
             else:
-                raise PhotographError(
-                    f"{result.message}\nTo leave out what cannot be used and go on: --skip-bad."
-                )
+                skipped.append(result)
             progress.advance(bar)
+    if skipped and not skip_bad:
+        raise PhotographError(
+            f"{skipped[0].message}\nTo leave out what cannot be used and go on: --skip-bad."
+        )
     return outcomes, sorted(skipped)
 
 
 def _results(
-    source: Source, records: Sequence[Photograph], path: Path, side: int, jobs: int
+    source: Source, records: Iterable[Photograph], path: Path, side: int, jobs: int
 ) -> Iterator[tuple[str, _Outcome | Skipped]]:
     if jobs <= 1:
         for record in records:
@@ -361,11 +365,9 @@ def _finish(
         "notes": notes,
         "twins_graded_differently": graded_differently,
         "second_shots": [[pair.first, pair.second] for pair in pairs if not pair.twins],
-        "skipped": skipped,
         "fingerprint": fingerprint(rows, {id: outcome.truth for id, outcome in outcomes.items()}),
     }
-    if skipped:
-        write_skipped(path / "skipped.csv", skipped)
+    write_skipped(path, skipped)
     write_tables(path, rows, info)
     shutil.rmtree(path / "unfinished", ignore_errors=True)
 

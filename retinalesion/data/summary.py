@@ -24,7 +24,8 @@ class Skipped(NamedTuple):
 def print_store(store: Store, console: Console) -> None:
     """Photographs and grades per split; photographs annotated and present and stored pixels per lesion."""
     splits = [split for split in SPLITS if store.split(split)]
-    photographs = Table("", *splits, "all", title=f"{store.path}: photographs, side {store.side}")
+    console.print(f"{store.path}: {len(store.rows)} photographs, side {store.side}", soft_wrap=True)
+    photographs = Table("", *splits, "all")
     counts = {split: Counter(row.grade for row in store.split(split)) for split in splits}
     for grade, name in [*enumerate(GRADES), (NO_GRADE, "no grade")]:
         line = [counts[split][grade] for split in splits]
@@ -36,7 +37,7 @@ def print_store(store: Store, console: Console) -> None:
         column.justify = "right"
     console.print(photographs)
 
-    lesions = Table("lesion", "annotated in", "present in", "stored pixels", title="lesions")
+    lesions = Table("lesion", "annotated in", "present in", "stored pixels")
     for code, name, _ in LESIONS:
         rows = [row for row in store.rows if code in row.annotated]
         present = sum(row.pixels[code] > 0 for row in rows)
@@ -51,7 +52,7 @@ def print_store(store: Store, console: Console) -> None:
 
 def _remarks(store: Store) -> list[str]:
     twins = [row for row in store.rows if row.twins]
-    remarks = [f"{len(twins)} photographs have a twin"] if twins else []
+    remarks = [f"{len(twins)} photographs have a twin."] if twins else []
     for grades in store.info.get("twins_graded_differently", []):
         told = ", ".join(f"{id} {GRADES[grade]}" for id, grade in grades.items())
         remarks.append(f"twins with different grades, both kept: {told}")
@@ -72,8 +73,8 @@ def print_skipped(skipped: Sequence[Skipped], console: Console) -> None:
     console.print(table)
 
 
-def write_skipped(path: Path, skipped: Sequence[Skipped]) -> None:
-    """The same as a CSV file."""
+def write_skipped(store: Path, skipped: Sequence[Skipped]) -> None:
+    """The same as ``skipped.csv`` of a store; no file where nothing was left out."""
 
     def write(beside: Path) -> None:
         with beside.open("w", encoding="utf-8", newline="") as lines:
@@ -81,4 +82,14 @@ def write_skipped(path: Path, skipped: Sequence[Skipped]) -> None:
             writer.writerow(Skipped._fields)
             writer.writerows(skipped)
 
-    replace_file(path, write)
+    if skipped:
+        replace_file(store / "skipped.csv", write)
+
+
+def read_skipped(store: Path) -> list[Skipped]:
+    """What `write_skipped` wrote."""
+    file = store / "skipped.csv"
+    if not file.exists():
+        return []
+    with file.open(encoding="utf-8", newline="") as lines:
+        return [Skipped(*cells) for cells in list(csv.reader(lines))[1:]]

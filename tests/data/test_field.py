@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from retinalesion.data.field import find_field, from_square, grow, plane_to_square, to_square
 from retinalesion.data.store import Box
 
-FULL = dict(size=(600, 800), centre=(410.0, 300.0), radius=270.0)
-CUT = dict(size=(600, 900), centre=(420.0, 290.0), radius=370.0)  # above and below, as by most cameras
-CUT_BELOW = dict(size=(600, 900), centre=(420.0, 380.0), radius=350.0)
-CUT_RIGHT = dict(size=(900, 700), centre=(440.0, 450.0), radius=380.0)
+FULL = {"size": (600, 800), "centre": (410.0, 300.0), "radius": 270.0}
+CUT = {"size": (600, 900), "centre": (420.0, 290.0), "radius": 370.0}  # above and below, as by most cameras
+CUT_BELOW = {"size": (600, 900), "centre": (420.0, 380.0), "radius": 350.0}
+CUT_RIGHT = {"size": (900, 700), "centre": (440.0, 450.0), "radius": 380.0}
 
 
 def draw(size, centre, radius, *, background=(2, 2, 2), brightness=1.0, change=None, noise=2.0):

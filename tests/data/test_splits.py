@@ -1,0 +1,89 @@
+import random
+from collections import Counter
+
+import pytest
+
+from retinalesion.data.photograph import Photograph
+from retinalesion.data.splits import make_splits
+
+LOOKED_FOR = frozenset({"MA", "iHE"})
+
+
+def set_of(count, **fields):
+    """Photographs p000, p001, ...; a field may be a function of the number."""
+    return [
+        Photograph(
+            f"p{number:03}",
+            f"{number}.jpg",
+            **{key: value(number) if callable(value) else value for key, value in fields.items()},
+        )
+        for number in range(count)
+    ]
+
+
+def test_without_a_published_split_groups_part_70_10_20():
+    assert Counter(make_splits(set_of(200), [], 0).values()) == {"train": 140, "val": 20, "test": 40}
+
+
+def test_an_eighth_of_the_training_half_validates_and_the_test_half_tests():
+    photographs = set_of(107, half=lambda number: "test" if number >= 80 else "train")
+    splits = make_splits(photographs, [], 0)
+    assert Counter(splits.values()) == {"train": 70, "val": 10, "test": 27}
+    assert all(splits[f"p{number:03}"] == "test" for number in range(80, 107))
+
+
+def test_a_training_photograph_with_a_twin_in_the_test_half_is_left_out():
+    photographs = set_of(40, half=lambda number: "test" if number >= 30 else "train")
+    splits = make_splits(photographs, [("p004", "p033"), ("p004", "p005")], 0)
+    assert {id for id, split in splits.items() if split == "none"} == {"p004", "p005"}
+    assert splits["p033"] == "test"
+
+
+@pytest.mark.parametrize("half", ["", "train"])
+@pytest.mark.parametrize("seed", range(5))
+def test_patients_and_twins_stay_together_over_one_another(half, seed):
+    photographs = set_of(
+        60, half=half, patient=lambda number: f"patient {number // 2}" if number < 40 else ""
+    )
+    twins = [("p001", "p050"), ("p050", "p003"), ("p041", "p042")]
+    splits = make_splits(photographs, twins, seed)
+    for number in range(0, 40, 2):
+        assert splits[f"p{number:03}"] == splits[f"p{number + 1:03}"]
+    assert splits["p000"] == splits["p050"] == splits["p002"]
+    assert splits["p041"] == splits["p042"]
+
+
+def test_annotated_photographs_are_shared_out_apart_from_the_others():
+    photographs = set_of(
+        400, half="train", annotated=lambda number: LOOKED_FOR if number < 40 else frozenset()
+    )
+    splits = make_splits(photographs, [], 3)
+    assert Counter(splits[f"p{number:03}"] for number in range(40)) == {"train": 35, "val": 5}
+
+
+def test_splits_do_not_depend_on_the_order_of_files():
+    photographs = set_of(90, patient=lambda number: str(number // 3))
+    twins = [("p001", "p050"), ("p050", "p070")]
+    splits = make_splits(photographs, twins, 7)
+    random.Random(0).shuffle(photographs)
+    assert make_splits(photographs, [pair[::-1] for pair in reversed(twins)], 7) == splits
+
+
+def test_another_seed_draws_others():
+    assert make_splits(set_of(60), [], 0) != make_splits(set_of(60), [], 1)
+
+
+def test_grading_photographs_added_to_a_set_leave_the_annotated_ones_where_they_are():
+    """So that a grader and the lesion network inside it are validated on the same eyes."""
+    annotated = set_of(48, half="train", annotated=LOOKED_FOR)
+    grading = [Photograph(f"q{number:03}", "", half="train", grade=2) for number in range(300)]
+    alone = make_splits(annotated, [], 0)
+    both = make_splits(annotated + grading, [(f"p{n:03}", f"q{n + 9:03}") for n in range(0, 48, 2)], 0)
+    assert {id: both[id] for id in alone} == alone
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(1, {"train"}), (2, {"train"}), (3, {"train", "val", "test"})]
+)
+def test_small_sets_train_first(count, expected):
+    assert set(make_splits(set_of(count), [], 0).values()) == expected

@@ -1,0 +1,140 @@
+import errno
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retinalesion.data.photograph import Disc, Point
+from retinalesion.data.store import (
+    Box,
+    Row,
+    Store,
+    fingerprint,
+    pack,
+    replace_file,
+    unpack,
+    write_png,
+    write_tables,
+)
+from retinalesion.errors import UserError
+from retinalesion.lesions import CODES
+
+INFO = {"side": 32, "source": "test", "seed": 0, "fingerprint": "abc"}
+FULL_ROW = Row(
+    id="p-1",
+    name="Größe, 1.jpg",
+    split="val",
+    width=640,
+    height=480,
+    box=Box(-3, 20, 400),
+    sha256="ab" * 32,
+    patient="P 7",
+    eye="left",
+    grade=3,
+    annotated=frozenset({"MA", "NV"}),
+    disc=Disc(120.5, 240.25, 60.0),
+    fovea=Point(300.0, 250.0),
+    twins=("p-2", "p-3"),
+    pixels={"MA": 12, "NV": 0},
+)
+PLAIN_ROW = Row("p-0", "0.jpg", "train", 10, 10, Box(0, 0, 10), "cd" * 32)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    write_tables(tmp_path, [FULL_ROW, PLAIN_ROW], INFO)
+    return tmp_path
+
+
+def test_rows_come_back_as_written_in_order_of_id(store):
+    assert Store(store).rows == (PLAIN_ROW, FULL_ROW)
+
+
+def test_a_disc_of_unknown_diameter_comes_back(tmp_path):
+    row = Row("a", "a", "train", 9, 9, Box(0, 0, 9), "", disc=Disc(4.0, 5.0, float("nan")))
+    write_tables(tmp_path, [row], INFO)
+    disc = Store(tmp_path).rows[0].disc
+    assert disc is not None
+    assert (disc.x, disc.y) == (4.0, 5.0)
+    assert np.isnan(disc.diameter)
+
+
+def test_eight_overlapping_planes_share_one_picture():
+    planes = np.random.default_rng(0).random((8, 32, 32)) > 0.5
+    packed = pack(dict(zip(CODES, planes, strict=True)), 32)
+    assert packed.dtype == np.uint8
+    assert (unpack(packed) == planes).all()
+    assert (pack({"MA": planes[0]}, 32) == planes[0]).all()
+
+
+def test_pictures_come_back_as_written(store):
+    rgb = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    write_png(store / "photographs" / "p-1.png", rgb)
+    write_png(store / "planes" / "p-1.png", rgb[..., 0])
+    opened = Store(store)
+    assert (opened.image("p-1") == rgb).all()
+    assert (opened.planes("p-1") == rgb[..., 0]).all()
+    assert opened.ignored("p-1") is None
+    with pytest.raises(UserError, match=r"p-0\.png"):
+        opened.image("p-0")
+
+
+def damage_info(change):
+    def damage(path: Path) -> None:
+        info = json.loads((path / "store.json").read_text("utf-8"))
+        change(info)
+        (path / "store.json").write_text(json.dumps(info), "utf-8")
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: (path / "store.json").unlink(), "no finished store"),
+        (lambda path: (path / "store.json").write_text("{"), "damaged"),
+        (lambda path: (path / "store.json").write_text("[]"), "damaged"),
+        (damage_info(lambda info: info.update(format=2)), "format 2"),
+        (damage_info(lambda info: info.pop("side")), "side missing"),
+        (damage_info(lambda info: info.update(lesions=["MA"])), "lesions"),
+        (lambda path: (path / "photographs.csv").unlink(), r"photographs\.csv: missing"),
+        (lambda path: (path / "photographs.csv").write_text("id,name\n1,2\n"), "damaged"),
+    ],
+)
+def test_what_is_no_store_of_this_format_is_refused_by_name(store, damage, message):
+    damage(store)
+    with pytest.raises(UserError, match=message) as refused:
+        Store(store)
+    assert str(store) in str(refused.value)
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_half_one(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("old")
+
+    def write(beside: Path) -> None:
+        beside.write_text("ne")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(UserError, match="No space left"):
+        replace_file(file, write)
+    assert [entry.read_text() for entry in tmp_path.iterdir()] == ["old"]
+
+
+def changed(**fields):
+    return Row(**{**{name: getattr(FULL_ROW, name) for name in FULL_ROW.__dataclass_fields__}, **fields})
+
+
+def test_the_fingerprint_covers_truth_and_splits_but_not_side_or_order():
+    truth = {"p-1": "x", "p-0": "y"}
+    mark = fingerprint([FULL_ROW, PLAIN_ROW], truth)
+    assert fingerprint([PLAIN_ROW, changed(box=Box(0, 0, 8), pixels={"MA": 1, "NV": 0})], truth) == mark
+    for other in (
+        changed(split="test"),
+        changed(grade=2),
+        changed(sha256="0"),
+        changed(annotated=frozenset({"MA"})),
+    ):
+        assert fingerprint([PLAIN_ROW, other], truth) != mark
+    assert fingerprint([PLAIN_ROW, FULL_ROW], {**truth, "p-1": "z"}) != mark
