@@ -75,7 +75,7 @@ def sample_camera(rng: Generator) -> Camera:
     return Camera(
         height=float(rng.choice([0.82, 0.86, 0.92, 1.0])),
         radius=rng.uniform(0.455, 0.485),
-        tint=(gain, gain * rng.uniform(0.82, 1.08), gain * rng.uniform(0.35, 1.30)),
+        tint=(gain, gain * rng.uniform(0.82, 1.08), gain * rng.uniform(0.35, 1.02)),
         vignette=rng.uniform(0.15, 0.5),
         softness=rng.uniform(0.0003, 0.0013),
         noise=rng.uniform(0.006, 0.02),

@@ -321,10 +321,10 @@ class Pathology:
             )
             self.canvas.stroke(fibres, strand, np.linspace(0.004, 0.001, 8), 0.7)
         self._mark_band("FiP", path, half * 1.15)
-        veil = self.canvas.blur(self.canvas.reduce(body), 0.003) * np.float32(rng.uniform(0.45, 0.75))
-        mix(image, veil, (0.72, 0.70, 0.64))
+        veil = self.canvas.blur(self.canvas.reduce(body), 0.003) * np.float32(rng.uniform(0.55, 0.85))
+        mix(image, veil, (0.74, 0.69, 0.58))
         mix(
-            image, self.canvas.blur(self.canvas.reduce(fibres), 0.0008) * np.float32(0.75), (0.93, 0.91, 0.85)
+            image, self.canvas.blur(self.canvas.reduce(fibres), 0.0008) * np.float32(0.75), (0.92, 0.88, 0.78)
         )
 
     def _preretinal_haemorrhage(self, image: Image, place: Vector, radius: float) -> None:

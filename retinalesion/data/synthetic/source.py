@@ -190,5 +190,5 @@ def _sample_counts(rng: Generator, severity: int, quadrants: Quadrants) -> dict[
         counts["CWS"] = some(0.5, 1, 4)
         while not any(counts.get(code) for code in ("NV", "vHE", "pHE", "FiP")):
             counts |= {"NV": some(0.6, 1, 3), "vHE": some(0.4, 1, 2)}
-            counts |= {"pHE": some(0.5, 1, 2), "FiP": some(0.5, 1, 2)}
+            counts |= {"pHE": some(0.5, 1, 2), "FiP": some(0.6, 1, 2)}
     return counts
