@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import timm
 import torch
 from timm.models.inception_v3 import InceptionV3
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from retinalesion.errors import UserError
 
@@ -16,7 +16,7 @@ STRIDES = (2, 4, 8, 16, 32)
 HEADS = ("fc.", "AuxLogits.")  # of Inception-v3: no part of a contracting path
 
 
-class SamePaddedInceptionV3(InceptionV3):  # type: ignore[misc]
+class SamePaddedInceptionV3(InceptionV3):
     """timm's Inception-v3 with same padding, so that 896 gives 448, 224, 112, 56 and 28.
 
     Parameters keep timm's names: its state dict loads key for key. Mixed_6a and Mixed_7a pool with a
@@ -90,21 +90,21 @@ class Encoder(nn.Module):
             near = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "timm.list_models() lists them"
             raise UserError(f"encoder {name!r} is unknown to timm {timm.__version__}. Near: {near}.")
         if name == "inception_v3":
-            self.body: nn.Module = SamePaddedInceptionV3()
+            self.body: Any = SamePaddedInceptionV3()
             self.channels: Sequence[int] = SamePaddedInceptionV3.channels
         else:
             self.body = self._features(name)
-            self.channels = self.body.feature_info.channels()  # type: ignore[operator, union-attr]
-        pretrained = timm.get_pretrained_cfg(name)
+            self.channels = self.body.feature_info.channels()
+        pretrained: Any = timm.get_pretrained_cfg(name)
         self.register_buffer("mean", torch.tensor(pretrained.mean).view(1, 3, 1, 1))
         self.register_buffer("deviation", torch.tensor(pretrained.std).view(1, 3, 1, 1))
         if weights is not None:
             self.load_weights(weights)
 
     @staticmethod
-    def _features(name: str) -> nn.Module:
+    def _features(name: str) -> Any:
         try:
-            body = timm.create_model(name, features_only=True)
+            body: Any = timm.create_model(name, features_only=True)
             strides = tuple(body.feature_info.reduction())
         except Exception as error:  # timm raises many kinds for models that have no maps
             raise UserError(f"encoder {name!r} gives no feature maps ({error}). Try resnet50.") from error
@@ -113,7 +113,7 @@ class Encoder(nn.Module):
                 f"encoder {name!r} has maps at strides {strides}, but {STRIDES} are needed. "
                 "inception_v3, resnet50 or tf_efficientnet_lite0 have them."
             )
-        return cast(nn.Module, body)
+        return body
 
     def load_weights(self, weights: str) -> None:
         """Take weights ``imagenet`` or from a file.
@@ -122,8 +122,12 @@ class Encoder(nn.Module):
             UserError: they cannot be fetched, or the file is missing, damaged or of another model.
         """
         if weights != "imagenet" and not Path(weights).is_file():
-            raise UserError(f"weights: {weights}: no such file. Name a file, imagenet, or null for random weights.")
-        overlay = {} if weights == "imagenet" else {"pretrained_cfg_overlay": {"file": weights}}
+            raise UserError(
+                f"weights: {weights}: no such file. Name a file, imagenet, or null for random weights."
+            )
+        overlay: dict[str, Any] = (
+            {} if weights == "imagenet" else {"pretrained_cfg_overlay": {"file": weights}}
+        )
         try:
             donor = timm.create_model(
                 self.name, pretrained=True, features_only=self.name != "inception_v3", **overlay
@@ -142,7 +146,7 @@ class Encoder(nn.Module):
         self.body.load_state_dict(state)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Maps (n, c, s / stride, s / stride) at strides 2, 4, 8, 16, 32 of an image (n, 3, s, s) in [0, 1]."""
+        """Maps (n, c, s / k, s / k) for strides k of 2, 4, 8, 16, 32, of an image (n, 3, s, s) in [0, 1]."""
         return cast(list[Tensor], self.body((image - self.mean) / self.deviation))
 
 

@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
@@ -50,10 +50,9 @@ class LNet(Segmenter):
     """
 
     def __init__(self, stride: int = 16, encoder: str = "inception_v3", weights: str | None = None) -> None:
-        super().__init__()
         if stride not in STRIDES:
             raise UserError(f"L-Net has output strides {STRIDES}, not {stride}.")
-        self.encoder = Encoder(encoder, weights)
+        super().__init__(Encoder(encoder, weights))
         channels = self.encoder.channels[-1]
         steps = []
         for copied, at in zip(self.encoder.channels[-2::-1], STRIDES[-2::-1], strict=True):

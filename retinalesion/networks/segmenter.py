@@ -4,9 +4,10 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from retinalesion.lesions import CODES
+from retinalesion.networks.encoder import Encoder
 
 COARSEST = 32  # sides are padded to a multiple of the coarsest stride
 NOT_LEARNED = -30.0  # logit: probability 1e-13
@@ -20,8 +21,9 @@ class Segmenter(nn.Module):
 
     learned: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, encoder: Encoder) -> None:
         super().__init__()
+        self.encoder = encoder
         self.register_buffer("learned", torch.ones(len(CODES), dtype=torch.bool))
 
     def logits_of(self, image: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Dice and the dual loss (paper, section 3.1, Eq. 2 to 4). Sums are taken over the global batch.
 
-Shapes throughout: probability float (n, 8, h, w) in [0, 1]; planes bool (n, 8, h, w); valid bool (n, 8, h, w).
-Pixels that are not valid enter neither sum, loss nor gradient. All is computed in float32 also under autocast.
+Shapes throughout: probability float (n, 8, h, w) in [0, 1]; planes and valid bool (n, 8, h, w).
+Pixels that are not valid enter neither sum, loss nor gradient. All is in float32, also under autocast.
 """
 
 import torch
@@ -24,14 +24,12 @@ def over_processes(total: Tensor) -> Tensor:
 
 def _dice(probability: Tensor, truth: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """One minus Dice over the named axes, and which lesions (or all, pooled) had any truth."""
-    overlap = (probability * truth).sum(axes)
-    squares, marked = probability.square().sum(axes), truth.sum(axes)
+    overlap = (probability * truth).sum(axes)  # sums of float32 stay float32 under autocast
+    squares, marked = (probability * probability).sum(axes), truth.sum(axes)
     overlap, squares, marked = over_processes(torch.stack([overlap, squares, marked])).unbind()
     return 1 - 2 * overlap / (squares + marked + TINY), marked > 0
 
 
-@torch.autocast("cuda", enabled=False)
-@torch.autocast("cpu", enabled=False)
 def dice_loss(probability: Tensor, planes: Tensor, valid: Tensor, per_lesion: bool = False) -> Tensor:
     """Dice loss, Eq. 3: 1 - 2 sum(p t) / (sum(p^2) + sum(t^2)), over all valid pixels, lesions and the batch.
 
@@ -53,8 +51,6 @@ def dice_loss(probability: Tensor, planes: Tensor, valid: Tensor, per_lesion: bo
     return (loss * occurs).sum() / occurs.sum().clamp(min=1)
 
 
-@torch.autocast("cuda", enabled=False)
-@torch.autocast("cpu", enabled=False)
 def classification_dice_loss(probability: Tensor, planes: Tensor, valid: Tensor) -> Tensor:
     """Image-level Dice loss (unnumbered after Eq. 3), on P and T by global max over valid pixels (Eq. 1).
 

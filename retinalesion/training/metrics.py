@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 THRESHOLD = 0.5  # hard labels, section 3
-# Precision and recall are taken at 512 steps of the logit, since maps trained with Dice crowd near 0 and 1.
-EDGES = torch.linspace(-16, 16, 511)
+# Precision and recall are taken at steps of the logit, since maps trained with Dice crowd near 0 and 1.
+STEPS, LOWEST, HIGHEST = 2048, -16.0, 16.0
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Counts:
         alarms: int64 (8,), valid pixels found and not marked.
         misses: int64 (8,), valid pixels marked and not found.
         image: int64 (8, 2, 2), photographs by truth and prediction (absent, present).
-        histogram: int64 (8, 2, 512), valid pixels by truth and step of the logit, for AUPR.
+        histogram: int64 (8, 2, 2048), valid pixels by truth and step of the logit, for AUPR.
     """
 
     hits: Tensor
@@ -55,10 +55,11 @@ def count(logits: Tensor, planes: Tensor, valid: Tensor) -> Counts:
     for t in (0, 1):
         for p in (0, 1):
             image[:, t, p] = ((truth == bool(t)) & (said == bool(p)) & looked).sum(0)
-    lesions, bins = logits.shape[1], len(EDGES) + 1
-    place = torch.bucketize(logits.float(), EDGES.to(logits.device))
-    place += bins * marked + 2 * bins * torch.arange(lesions, device=logits.device).view(1, -1, 1, 1)
-    histogram = torch.bincount(place[valid], minlength=lesions * 2 * bins).view(lesions, 2, bins)
+    lesions = logits.shape[1]
+    share = (logits.float() - LOWEST) / (HIGHEST - LOWEST)
+    place = (share * STEPS).long().clamp_(0, STEPS - 1)
+    place += STEPS * (marked + 2 * torch.arange(lesions, device=logits.device).view(1, -1, 1, 1))
+    histogram = torch.bincount(place[valid], minlength=lesions * 2 * STEPS).view(lesions, 2, STEPS)
     return Counts(
         hits=(found & marked).sum(axes),
         alarms=(found & ~marked).sum(axes),

@@ -1,0 +1,317 @@
+"""Store to batch: `FundusDataModule`."""
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from retinalesion.data.augment import WINDOW, augment, resize
+from retinalesion.data.store import Row, Store
+from retinalesion.errors import UserError
+from retinalesion.lesions import CODES, NO_GRADE
+
+Batch = dict[str, Any]
+BLANK = -1  # in evaluation: no photograph, only there so that all processes have as many batches
+BITS = torch.arange(len(CODES), dtype=torch.uint8).view(1, -1, 1, 1)
+
+
+@lru_cache(maxsize=4)
+def _shuffled(seed: int, turn: int, count: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, 0, turn)).permutation(count)
+
+
+def _sample(store: Store, row: Row, window: tuple[int, int, int] | None = None) -> Batch:
+    """A photograph, or a square window (left, top, side) of it, as stored: uint8, planes packed.
+
+    What a window has outside the photograph is black and ignored.
+    """
+    image, planes, ignored = store.image(row.id), store.planes(row.id), store.ignored(row.id)
+    if ignored is None:
+        ignored = np.zeros_like(planes)
+    if window is not None:
+        image, planes, ignored = (_cut(a, window, f) for a, f in ((image, 0), (planes, 0), (ignored, 255)))
+    return {
+        "image": torch.from_numpy(image),
+        "planes": torch.from_numpy(planes),
+        "ignored": torch.from_numpy(ignored),
+        "annotated": sum(1 << CODES.index(code) for code in row.annotated),
+        "grade": row.grade,
+        "id": row.id,
+    }
+
+
+def _cut(pixels: NDArray[np.uint8], window: tuple[int, int, int], fill: int) -> NDArray[np.uint8]:
+    left, top, side = window
+    inside = pixels[max(top, 0) : top + side, max(left, 0) : left + side]
+    height, width = inside.shape[:2]
+    above, before = max(-top, 0), max(-left, 0)
+    edges = (above, side - height - above, before, side - width - before)
+    return np.asarray(cv2.copyMakeBorder(inside, *edges, cv2.BORDER_CONSTANT, value=(fill,) * 3), np.uint8)
+
+
+class Draws(Dataset[Batch]):
+    """Training samples by their position in the draw order: the same position, the same sample.
+
+    Args:
+        store: to read from.
+        rows: photographs to draw.
+        seed: of the order and of the places of crops.
+        window: side of the square to cut, in the store's pixels; None for whole photographs.
+        lesion_crops: share of the windows that are cut around a lesion's pixel: a lesion drawn first, then a
+            photograph that has it, so that rare lesions are seen as often as common ones.
+    """
+
+    def __init__(
+        self, store: Store, rows: Sequence[Row], seed: int, window: int | None, lesion_crops: float
+    ) -> None:
+        self.store, self.rows, self.seed = store, rows, seed
+        self.window, self.lesion_crops = window, lesion_crops
+        having = {code: [row for row in rows if row.pixels.get(code)] for code in CODES}
+        self.having = {code: some for code, some in having.items() if some}
+
+    def __getitem__(self, draw: int) -> Batch:
+        turn, place = divmod(draw, len(self.rows))
+        row = self.rows[_shuffled(self.seed, turn, len(self.rows))[place]]
+        window = None
+        if self.window is not None:
+            random = np.random.default_rng((self.seed, 2, draw))
+            side = self.store.side
+            centre = random.uniform(0.15, 0.85, 2) * side  # corners of the square hold no retina
+            if self.having and random.random() < self.lesion_crops:
+                code = random.choice(list(self.having))
+                row = self.having[code][random.integers(len(self.having[code]))]
+                marked = np.flatnonzero(self.store.planes(row.id) & (1 << CODES.index(code)))
+                y, x = divmod(int(random.choice(marked)), side)
+                centre = np.array([x, y]) + random.uniform(-0.25, 0.25, 2) * self.window / WINDOW
+            left, top = (centre - self.window / 2).round().astype(int).tolist()
+            window = (left, top, self.window)
+        return {**_sample(self.store, row, window), "draw": draw}
+
+
+class Photographs(Dataset[Batch]):
+    """Whole photographs in order, for evaluation."""
+
+    def __init__(self, store: Store, rows: Sequence[Row]) -> None:
+        self.store, self.rows = store, rows
+
+    def __getitem__(self, index: int) -> Batch:
+        if index == BLANK:
+            square = torch.zeros(self.store.side, self.store.side, dtype=torch.uint8)
+            blank = {"image": square[..., None].expand(-1, -1, 3), "planes": square, "ignored": square}
+            return {**blank, "annotated": 0, "grade": NO_GRADE, "id": ""}
+        return _sample(self.store, self.rows[index])
+
+
+class DrawOrder(Sampler[list[int]]):
+    """The draw numbers of each batch of this process, from where the trainer stands to the epoch's end.
+
+    The position is the trainer's own count of batches done, which its checkpoints carry: a resumed run goes
+    on with the batch after the last one, whatever workers had fetched ahead.
+    """
+
+    def __init__(self, datamodule: "FundusDataModule") -> None:
+        self.datamodule = datamodule
+
+    def __len__(self) -> int:
+        return self.datamodule.batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        size, (rank, processes) = self.datamodule.batch_size, self.datamodule.process
+        done = self.datamodule.batches_done
+        for batch in range(done, (done // len(self) + 1) * len(self)):
+            first = (batch * processes + rank) * size
+            yield list(range(first, first + size))
+
+
+class TrainingLoader(DataLoader[Batch]):
+    """A loader that Lightning may resume in mid-epoch; `DrawOrder` knows where, so there is no state."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the trainer counts."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to do: the trainer counts."""
+
+
+class FundusDataModule(LightningDataModule):
+    """Batches out of a store.
+
+    A batch is a dict: ``image`` float32 (n, 3, s, s) RGB in [0, 1]; ``planes`` bool (n, 8, s, s); ``valid``
+    bool (n, 8, s, s), annotated and not ignored and inside the photograph; ``grade`` int64 (n,), -1 where
+    there is none; ``id`` list of str, empty for the blanks that even out processes in evaluation.
+
+    Args:
+        store: folder of prepared photographs.
+        side: of the square that the network sees, at most the store's; None for the store's.
+        crop: train on crops of this side, cut out of the square; None for whole photographs.
+        lesion_crops: share of the crops that are cut around a lesion, for small sets.
+        batch_size: training samples a batch, in each process.
+        batches: training batches from one validation to the next, however small the set.
+        truth: what a photograph must have to be used: ``planes`` (a lesion was annotated) or ``grade``.
+        evaluate: the split that ``test`` and ``predict`` use.
+        workers: loading processes; None chooses by cores and device.
+        seed: of the draw order, crops and augmentation.
+    """
+
+    def __init__(
+        self,
+        store: str | None = None,
+        side: int | None = None,
+        crop: int | None = None,
+        lesion_crops: float = 0.0,
+        batch_size: int = 8,
+        batches: int = 1000,
+        truth: Literal["planes", "grade"] = "planes",
+        evaluate: Literal["train", "val", "test", "all"] = "test",
+        workers: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not 0 <= lesion_crops <= 1:
+            raise UserError(f"lesion_crops is a share from 0 to 1, not {lesion_crops}.")
+        if lesion_crops and crop is None:
+            raise UserError("lesion_crops needs a crop: set data.crop to the side of the crops.")
+        if min(batch_size, batches) < 1:
+            raise UserError("batch_size and batches must be 1 or more.")
+        self.path, self.crop, self.lesion_crops = store, crop, lesion_crops
+        self.requested_side, self.batch_size, self.batches = side, batch_size, batches
+        self.truth, self.evaluate, self.workers, self.seed = truth, evaluate, workers, seed
+        self._store: Store | None = None
+
+    @property
+    def store(self) -> Store:
+        """The store, opened on first use.
+
+        Raises:
+            UserError: none named, or as `Store` raises.
+        """
+        if self._store is None:
+            if self.path is None:
+                raise UserError("No store named. Add --data.store STORE (made by: retinalesion prepare).")
+            self._store = Store(self.path)
+            if self.side > self._store.side:
+                raise UserError(
+                    f"side {self.side} is larger than the store's {self._store.side}. "
+                    f"Prepare the store with --side {self.side}, or ask for a smaller side."
+                )
+            if self.crop is not None and self.crop > self.side:
+                raise UserError(f"crop {self.crop} is larger than side {self.side}.")
+        return self._store
+
+    @property
+    def side(self) -> int:
+        """Side of the square that the network sees."""
+        return self.requested_side or self.store.side
+
+    def rows(self, split: str) -> list[Row]:
+        """The photographs of a split (or ``all``) that have the truth asked for.
+
+        Raises:
+            UserError: there is none.
+        """
+        rows = [row for row in self.store.rows if split in (row.split, "all")]
+        some = [row for row in rows if (row.annotated if self.truth == "planes" else row.grade != NO_GRADE)]
+        if not some:
+            need = "annotated lesions" if self.truth == "planes" else "a grade"
+            raise UserError(
+                f"{self.path}: split {split} has no photograph with {need}. "
+                "For test and predict, another split can be named with --data.evaluate."
+            )
+        return some
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """Lesions annotated and present in at least one training photograph."""
+        rows = self.rows("train")
+        return tuple(code for code in CODES if any(row.pixels.get(code) for row in rows))
+
+    @property
+    def process(self) -> tuple[int, int]:
+        """Rank of this process, and how many there are."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    @property
+    def batches_done(self) -> int:
+        """Training batches that the trainer has finished, counted over resumes."""
+        if not self.trainer:
+            return 0
+        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress
+        return int(progress.total.processed)
+
+    def setup(self, stage: str) -> None:
+        """Open the store and see that it holds what this stage needs."""
+        splits = {"fit": ("train", "val"), "validate": ("val",)}.get(stage, (self.evaluate,))
+        for split in splits:
+            self.rows(split)
+
+    def _loader_options(self) -> dict[str, Any]:
+        cuda = torch.cuda.is_available()
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        # Without a GPU the network itself keeps the cores busy, and one process reads fast enough.
+        workers = self.workers if self.workers is not None else min(8 if cuda else 1, cores - 1)
+        return {
+            "num_workers": workers,
+            "pin_memory": cuda,
+            "persistent_workers": workers > 0,
+            "worker_init_fn": _one_thread,
+        }
+
+    def train_dataloader(self) -> TrainingLoader:
+        """Endless draws, `batches` batches an epoch."""
+        window = None
+        if self.crop is not None:
+            window = math.ceil(self.crop * WINDOW * self.store.side / self.side)
+        draws = Draws(self.store, self.rows("train"), self.seed, window, self.lesion_crops)
+        return TrainingLoader(draws, batch_sampler=DrawOrder(self), **self._loader_options())
+
+    def _evaluation_loader(self, split: str) -> DataLoader[Batch]:
+        rows, (rank, processes) = self.rows(split), self.process
+        padded = list(range(len(rows))) + [BLANK] * (-len(rows) % processes)
+        return DataLoader(
+            Photographs(self.store, rows), sampler=padded[rank::processes], **self._loader_options()
+        )
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Whole photographs of ``val``, one at a time, each in one process only."""
+        return self._evaluation_loader("val")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Whole photographs of the split to evaluate."""
+        return self._evaluation_loader(self.evaluate)
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """Whole photographs of the split to evaluate."""
+        return self._evaluation_loader(self.evaluate)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Unpack, bring to the side, augment when training; all on the device."""
+        image = batch["image"].permute(0, 3, 1, 2).float() / 255
+        bits = BITS.to(image.device)
+        planes = _bits(batch["planes"][:, None], bits)
+        annotated = _bits(batch["annotated"].to(torch.uint8).view(-1, 1, 1, 1), bits)
+        valid = annotated & ~_bits(batch["ignored"][:, None], bits)
+        whole = round(image.shape[-1] * self.side / self.store.side)
+        image, planes, valid = resize(image, planes, valid, whole)
+        if "draw" in batch:
+            cut = self.crop is not None
+            side = self.crop or self.side
+            image, planes, valid = augment(image, planes, valid, batch["draw"], self.seed, side, cut)
+        return {"image": image, "planes": planes, "valid": valid, "grade": batch["grade"], "id": batch["id"]}
+
+
+def _bits(packed: Tensor, bits: Tensor) -> Tensor:
+    return (packed >> bits) & 1 == 1
+
+
+def _one_thread(_: int) -> None:
+    cv2.setNumThreads(1)

@@ -1,0 +1,220 @@
+"""What a test leaves: scores per lesion, one row per photograph, and the same as a table to read."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from torch import distributed
+
+from retinalesion.data.store import replace_file
+from retinalesion.lesions import CODES, NO_GRADE
+from retinalesion.training import metrics
+from retinalesion.training.metrics import Counts
+from retinalesion.training.schedule import run_folder
+
+RESAMPLES = 2000
+
+SCORES = {
+    "pixel F1 (Table 3)": metrics.pixel_f1,
+    "IoU": metrics.pixel_iou,
+    "AUPR": metrics.aupr,
+    "image F1 (Table 5)": metrics.image_f1,
+    "always yes": metrics.always_yes_f1,
+    "specificity": metrics.specificity,
+}
+
+
+@dataclass(frozen=True)
+class PhotographRow:
+    """One photograph of a test, per lesion: all from which scores, intervals and comparisons follow.
+
+    Attributes:
+        id: of the photograph.
+        grade: -1 where there is none.
+        annotated: lesions with valid pixels.
+        hits: valid pixels marked and found.
+        alarms: valid pixels found and not marked.
+        misses: valid pixels marked and not found.
+        probability: the map's maximum (Eq. 1).
+    """
+
+    id: str
+    grade: int
+    annotated: tuple[bool, ...]
+    hits: tuple[int, ...]
+    alarms: tuple[int, ...]
+    misses: tuple[int, ...]
+    probability: tuple[float, ...]
+
+    def cells(self) -> dict[str, Any]:
+        """As a line of ``photographs.csv``; what was not annotated is empty."""
+        cells: dict[str, Any] = {"id": self.id, "grade": "" if self.grade == NO_GRADE else self.grade}
+        for j, code in enumerate(CODES):
+            if self.annotated[j]:
+                cells |= {f"{code}_hits": self.hits[j], f"{code}_alarms": self.alarms[j]}
+                cells |= {f"{code}_misses": self.misses[j]}
+            cells[f"{code}_probability"] = f"{self.probability[j]:.4f}"
+        return cells
+
+
+def interval(rows: Sequence[PhotographRow], learned: Sequence[bool]) -> NDArray[np.float64]:
+    """Bootstrap of pixel F1 over photographs.
+
+    Args:
+        rows: of the test.
+        learned: lesions that enter the mean.
+
+    Returns:
+        (2, 9): 2.5th and 97.5th percentile per lesion, and of their mean in the last column.
+    """
+    counts = np.array([[row.hits, row.alarms, row.misses] for row in rows], np.float64)
+    drawn = np.random.default_rng(0).multinomial(len(rows), np.full(len(rows), 1 / len(rows)), RESAMPLES)
+    hits, alarms, misses = np.moveaxis(np.tensordot(drawn, counts, 1), 1, 0)
+    with np.errstate(invalid="ignore"):
+        score = 2 * hits / (2 * hits + alarms + misses)
+    some = score[:, np.array(learned)]
+    known = ~np.isnan(some)
+    mean = np.where(known, some, 0).sum(1) / np.maximum(known.sum(1), 1)
+    return np.nanpercentile(np.c_[score, mean], (2.5, 97.5), axis=0)
+
+
+def healthy_figures(rows: Sequence[PhotographRow], learned: Sequence[bool]) -> dict[str, Any]:
+    """On photographs graded DR0: how many, and the share in which any learned lesion was found."""
+    healthy = [row for row in rows if row.grade == 0]
+    found = [
+        any(p > metrics.THRESHOLD for p, known in zip(row.probability, learned, strict=True) if known)
+        for row in healthy
+    ]
+    return {
+        "DR0 photographs": len(healthy),
+        "share with any finding": float(np.mean(found)) if found else None,
+    }
+
+
+def lesion_rows(
+    counts: Counts, rows: Sequence[PhotographRow], learned: Sequence[bool]
+) -> list[dict[str, Any]]:
+    """A row per lesion and one for the mean over lesions learned. Scores without a value are None."""
+    bounds = interval(rows, learned)
+    scores = {name: score(counts).tolist() for name, score in SCORES.items()}
+    table: list[dict[str, Any]] = []
+    for j, code in enumerate(CODES):
+        present = int(counts.image[j, 1].sum())
+        row: dict[str, Any] = {"lesion": code, "learned": learned[j]}
+        row |= {"photographs": int(counts.image[j].sum()), "present": present}
+        if learned[j]:
+            row |= {name: _known(values[j]) for name, values in scores.items()}
+            row |= {"F1 from": _known(bounds[0, j]), "F1 to": _known(bounds[1, j])}
+        table.append(row)
+    mean: dict[str, Any] = {"lesion": "mean", "learned": True}
+    which = torch.tensor(learned)
+    mean |= {name: _known(metrics.mean_over(torch.tensor(v), which)) for name, v in scores.items()}
+    mean |= {"F1 from": _known(bounds[0, -1]), "F1 to": _known(bounds[1, -1])}
+    return [*table, mean]
+
+
+def _known(value: float) -> float | None:
+    return None if value != value else round(float(value), 4)
+
+
+def write(
+    folder: Path, table: Sequence[Mapping[str, Any]], rows: Sequence[PhotographRow], about: Mapping[str, Any]
+) -> None:
+    """``lesions.csv``, ``photographs.csv`` and ``summary.json`` into a folder."""
+    _write_csv(folder / "lesions.csv", list(table))
+    _write_csv(folder / "photographs.csv", [row.cells() for row in rows])
+    text = json.dumps({**about, "lesions": list(table)}, indent=2) + "\n"
+    replace_file(folder / "summary.json", lambda beside: beside.write_text(text, "utf-8"))
+
+
+def _write_csv(file: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    columns = list(dict.fromkeys(key for line in lines for key in line))
+
+    def write_lines(beside: Path) -> None:
+        with beside.open("w", encoding="utf-8", newline="") as out:
+            writer = csv.DictWriter(out, columns, restval="")
+            writer.writeheader()
+            writer.writerows(lines)
+
+    replace_file(file, write_lines)
+
+
+def show(table: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> None:
+    """Print the scores."""
+    shown = Table(title=f"{about['photographs']} photographs, side {about['side']}, {about['network']}")
+    names = ["lesion", "present", *SCORES, "95 % of F1"]
+    for name in names:
+        shown.add_column(name, justify="left" if name == "lesion" else "right")
+    for row in table:
+        if not row["learned"]:
+            shown.add_row(row["lesion"], "not learned by this model", style="dim")
+            continue
+        present = f"{row['present']} of {row['photographs']}" if "present" in row else ""
+        bounds = f"{_shown(row['F1 from'])}-{_shown(row['F1 to'])}"
+        style = "bold" if row["lesion"] == "mean" else None
+        shown.add_row(
+            row["lesion"], present, *(_shown(row.get(name)) for name in SCORES), bounds, style=style
+        )
+    console = Console()
+    console.print(shown)
+    if about["DR0 photographs"]:
+        share = about["share with any finding"]
+        console.print(f"DR0 photographs: {about['DR0 photographs']}; any finding in {share:.1%} of them.")
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def gather(mine: list[Any]) -> list[Any]:
+    """The items of all processes, on all processes."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return mine
+    shares: list[list[Any]] = [[] for _ in range(distributed.get_world_size())]
+    distributed.all_gather_object(shares, mine)
+    return [item for share in shares for item in share]
+
+
+class TestTables(Callback):
+    """After ``test``: the tables in the terminal, in the folder ``test`` of the run, and in the loggers.
+
+    The task offers ``rows`` (of this process), ``counts`` (a metric over all processes) and its network.
+    """
+
+    __test__ = False  # no test of ours, whatever its name says to pytest
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Gather, score, write and print."""
+        task: Any = pl_module
+        rows = sorted(gather(task.rows), key=lambda row: row.id)
+        counts, learned = task.counts.compute(), task.network.learned.tolist()
+        counts = Counts(**{name: value.cpu() for name, value in vars(counts).items()})
+        table = lesion_rows(counts, rows, learned)
+        about = {
+            "photographs": len(rows),
+            "side": task.seen_side,
+            "network": f"{task.hparams['network']} on {task.hparams['encoder']}",
+            "stage": task.stage,
+            "trained on store": task.store_fingerprint,
+            "threshold": metrics.THRESHOLD,
+            **healthy_figures(rows, learned),
+        }
+        for row in table:
+            for name in SCORES:
+                if row.get(name) is not None:
+                    task.log(f"test/{name.split(' (')[0]}/{row['lesion']}", row[name], rank_zero_only=True)
+        if trainer.is_global_zero:
+            folder = (run_folder(trainer) or Path(trainer.log_dir or ".")) / "test"
+            write(folder, table, rows, about)
+            show(table, about)
+            rank_zero_info(f"Tables and rows per photograph: {folder}")

@@ -1,0 +1,104 @@
+"""What all tasks share: optimizer, schedule, and checkpoints that stand alone."""
+
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from torch import Tensor, nn
+
+from retinalesion.errors import UserError
+from retinalesion.lesions import CODES
+from retinalesion.training.schedule import SwitchAtShare, TwoStageSchedule, checkpoints
+from retinalesion.training.tables import TestTables
+
+CHECKPOINT_FORMAT = 1
+WARM_UP = 0.05  # share of the steps in which AdamW's rate rises
+AVERAGING = 0.998  # decay of the running mean of weights: about the last 500 steps
+
+
+class Task(LightningModule):
+    """Base of the tasks. Subclasses set ``network`` and take the steps.
+
+    Args:
+        optimizer: ``sgd`` with momentum 0.95 and the two-stage schedule of section 4.1, or ``adamw`` with
+            cosine, for runs of a fixed length, whose averaged weights of the end count.
+        rate: learning rate at the start (its peak for ``adamw``).
+        decay: weight decay.
+    """
+
+    monitor: str
+    network: nn.Module
+
+    def __init__(self, optimizer: Literal["sgd", "adamw"], rate: float, decay: float) -> None:
+        super().__init__()
+        self.optimizer, self.rate, self.decay = optimizer, rate, decay
+        self.stage: Literal["dice", "dual", "only"] = "only"
+        self.store_fingerprint = ""
+
+    @property
+    def ranking(self) -> str:
+        """The name of the score by which the best checkpoint is kept."""
+        return f"{self.monitor}_ranking"
+
+    def to_dual(self) -> None:
+        """Go to the second stage."""
+        self.stage = "dual"
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Schedule, checkpoints and tables, the same from the command line and from a notebook."""
+        if self.optimizer == "sgd":
+            schedule: list[Callback] = [TwoStageSchedule(self.monitor)]
+        else:
+            schedule = [SwitchAtShare(), EMAWeightAveraging(decay=AVERAGING)]
+        return [*schedule, *checkpoints(self.ranking), TestTables()]
+
+    def configure_optimizers(self) -> Any:
+        """SGD as in section 4.1, or AdamW with warm-up and cosine by step.
+
+        Raises:
+            UserError: a run with cosine has no length.
+        """
+        parameters = [p for p in self.network.parameters() if p.requires_grad]
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(parameters, self.rate, momentum=0.95, weight_decay=self.decay)
+        steps = self.trainer.estimated_stepping_batches
+        if steps == float("inf"):
+            raise UserError("adamw with cosine needs a length: set trainer.max_steps or trainer.max_epochs.")
+        adamw = torch.optim.AdamW(parameters, self.rate, weight_decay=self.decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            adamw, self.rate, total_steps=int(steps) + 1, pct_start=WARM_UP, cycle_momentum=False
+        )
+        return {"optimizer": adamw, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Format, stage and the store's fingerprint; and the class, for the command line."""
+        checkpoint["retinalesion"] = {
+            "format": CHECKPOINT_FORMAT,
+            "stage": self.stage,
+            "fingerprint": self.store_fingerprint,
+        }
+        name = f"{type(self).__module__}.{type(self).__qualname__}"
+        checkpoint.get("hyper_parameters", {}).setdefault("_class_path", name)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the stage.
+
+        Raises:
+            UserError: not a checkpoint of this package, or of another format.
+        """
+        ours = checkpoint.get("retinalesion")
+        if not isinstance(ours, dict):
+            raise UserError("This checkpoint was not written by retinalesion. See runs/*/checkpoints.")
+        if ours["format"] != CHECKPOINT_FORMAT:
+            raise UserError(
+                f"This checkpoint has format {ours['format']}; this version reads {CHECKPOINT_FORMAT}. "
+                "Use the version of retinalesion that made it, or train again."
+            )
+        self.stage, self.store_fingerprint = ours["stage"], ours["fingerprint"]
+
+    def log_per_lesion(self, name: str, values: Tensor) -> None:
+        """Log a score per lesion, where it has a value."""
+        for code, value in zip(CODES, values.tolist(), strict=True):
+            if value == value:
+                self.log(f"{name}/{code}", value)
