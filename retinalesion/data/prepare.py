@@ -35,9 +35,10 @@ from retinalesion.data.store import (
     write_tables,
 )
 from retinalesion.data.summary import Skipped, print_skipped, print_store, read_skipped, write_skipped
-from retinalesion.data.twins import VIEW_SIDE, Pair, find_pairs, groups_of, view_of
+from retinalesion.data.truth import grade_of, graded_differently, take_as_healthy, twins_of
+from retinalesion.data.twins import VIEW_SIDE, Pair, find_pairs, view_of
 from retinalesion.errors import PhotographError, UserError
-from retinalesion.lesions import CODES, NO_GRADE
+from retinalesion.lesions import CODES
 
 _SMALLEST_SIDE, _LARGEST_SIDE = 32, 8192
 _SAME = ("source", "side", "seed", "healthy", "records")  # what must agree for a store to be gone on with
@@ -96,6 +97,11 @@ def prepare(
     _require_sane(side, seed, jobs)
     records = source.photographs()
     _require_distinct(records, source)
+    if healthy and not any(record.annotated for record in records):
+        raise UserError(
+            "--healthy needs a set with annotated lesions beside its grades: here is none. "
+            "Prepare it without --healthy, or name a folder that holds both parts."
+        )
     same = {
         "source": source.name,
         "side": side,
@@ -327,16 +333,11 @@ def _finish(
     notes = list(source.notes)
     pairs = _pairs(path, outcomes)
     by_id = {record.id: record for record in records}
-    twins = _twins_of(by_id, pairs)
-    graded_differently = [
-        {id: by_id[id].grade for id in group if by_id[id].grade != NO_GRADE}
-        for group in sorted({(id, *others) for id, others in twins.items() if others and id < others[0]})
-        if len({by_id[id].grade for id in group} - {NO_GRADE}) > 1
-    ]
-    grades = {id: _grade(id, by_id, twins) for id in by_id}
+    twins = twins_of(by_id, pairs)
+    grades = {id: grade_of(id, by_id, twins) for id in by_id}
     annotated = {id: record.annotated for id, record in by_id.items()}
     if same["healthy"]:
-        annotated, note = _healthy(by_id, grades, twins)
+        annotated, note = take_as_healthy(by_id, grades, twins)
         notes.append(note)
     splits = make_splits(records, [pair[:2] for pair in pairs], same["seed"])
     rows = [
@@ -363,7 +364,7 @@ def _finish(
     info = {
         **same,
         "notes": notes,
-        "twins_graded_differently": graded_differently,
+        "twins_graded_differently": graded_differently(by_id, twins),
         "second_shots": [[pair.first, pair.second] for pair in pairs if not pair.twins],
         "fingerprint": fingerprint(rows, {id: outcome.truth for id, outcome in outcomes.items()}),
     }
@@ -375,41 +376,3 @@ def _finish(
 def _pairs(path: Path, outcomes: dict[str, _Outcome]) -> list[Pair]:
     views = {id: read_png(path / "unfinished" / f"{id}.png", cv2.IMREAD_GRAYSCALE) for id in outcomes}
     return sorted(find_pairs({id: outcome.sha256 for id, outcome in outcomes.items()}, views))
-
-
-def _twins_of(by_id: dict[str, Photograph], pairs: Sequence[Pair]) -> dict[str, tuple[str, ...]]:
-    groups = groups_of(by_id, [pair[:2] for pair in pairs if pair.twins])
-    return {id: tuple(other for other in group if other != id) for group in groups for id in group}
-
-
-def _grade(id: str, by_id: dict[str, Photograph], twins: dict[str, tuple[str, ...]]) -> int:
-    """Its own; else its twins', where they agree."""
-    if by_id[id].grade != NO_GRADE:
-        return by_id[id].grade
-    borrowed = {by_id[other].grade for other in twins[id]} - {NO_GRADE}
-    return borrowed.pop() if len(borrowed) == 1 else NO_GRADE
-
-
-def _healthy(
-    by_id: dict[str, Photograph], grades: dict[str, int], twins: dict[str, tuple[str, ...]]
-) -> tuple[dict[str, frozenset[str]], str]:
-    """What is annotated when photographs graded DR0 are taken to be free of lesions."""
-    looked_for = frozenset().union(*(record.annotated for record in by_id.values()))
-    assumed = [
-        id
-        for id, record in by_id.items()
-        if grades[id] == 0
-        and not record.annotated
-        and all(not by_id[other].annotated and grades[other] == 0 for other in twins[id])
-    ]
-    if not looked_for:
-        raise UserError(
-            "--healthy needs a set with annotated lesions beside its grades: here is none. "
-            "Prepare it without --healthy, or name a folder that holds both parts."
-        )
-    codes = ", ".join(code for code in CODES if code in looked_for)
-    note = (
-        f"Assumed, by choice: {len(assumed)} photographs graded DR0 and not annotated are free of {codes}; "
-        "they count as annotated and empty for these."
-    )
-    return {id: looked_for if id in assumed else record.annotated for id, record in by_id.items()}, note

@@ -1,0 +1,63 @@
+"""What counts as known of a photograph once its twins are known: its grade, and what was looked for in it."""
+
+from collections.abc import Mapping, Sequence
+
+from retinalesion.data.photograph import Photograph
+from retinalesion.data.twins import Pair, groups_of
+from retinalesion.lesions import CODES, NO_GRADE
+
+Twins = Mapping[str, tuple[str, ...]]
+
+
+def twins_of(photographs: Mapping[str, Photograph], pairs: Sequence[Pair]) -> dict[str, tuple[str, ...]]:
+    """For every id, the others that show the same photograph, directly or over others."""
+    groups = groups_of(photographs, [pair[:2] for pair in pairs if pair.twins])
+    return {id: tuple(other for other in group if other != id) for group in groups for id in group}
+
+
+def grade_of(id: str, photographs: Mapping[str, Photograph], twins: Twins) -> int:
+    """Its own grade; else its twins', where they agree."""
+    own = photographs[id].grade
+    if own != NO_GRADE:
+        return own
+    borrowed = {photographs[other].grade for other in twins[id]} - {NO_GRADE}
+    return borrowed.pop() if len(borrowed) == 1 else NO_GRADE
+
+
+def graded_differently(photographs: Mapping[str, Photograph], twins: Twins) -> list[dict[str, int]]:
+    """Every group of twins whose own grades differ: grade by id."""
+    groups = sorted({tuple(sorted((id, *others))) for id, others in twins.items() if others})
+    graded = [{id: photographs[id].grade for id in group} for group in groups]
+    own = [{id: grade for id, grade in group.items() if grade != NO_GRADE} for group in graded]
+    return [group for group in own if len(set(group.values())) > 1]
+
+
+def take_as_healthy(
+    photographs: Mapping[str, Photograph], grades: Mapping[str, int], twins: Twins
+) -> tuple[dict[str, frozenset[str]], str]:
+    """What is annotated when photographs graded DR0 are taken to be free of lesions.
+
+    Not where a twin bears masks or another grade: then there is reason for doubt.
+
+    Args:
+        photographs: by id.
+        grades: by id, as `grade_of` gives them.
+        twins: as `twins_of` gives them.
+
+    Returns:
+        Annotated lesions by id, and a sentence that states the assumption.
+    """
+    looked_for = frozenset().union(*(record.annotated for record in photographs.values()))
+    assumed = {
+        id
+        for id, record in photographs.items()
+        if grades[id] == 0
+        and not record.annotated
+        and all(not photographs[other].annotated and grades[other] == 0 for other in twins[id])
+    }
+    codes = ", ".join(code for code in CODES if code in looked_for)
+    note = (
+        f"Assumed, by choice: {len(assumed)} photographs graded DR0 and not annotated are free of {codes}; "
+        "they count as annotated and empty for these."
+    )
+    return {id: looked_for if id in assumed else record.annotated for id, record in photographs.items()}, note
