@@ -1,27 +1,19 @@
 """``fit``, ``validate``, ``test``, ``predict``: LightningCLI with run folders and shipped configs."""
 
-import argparse
-import json
 import logging
-import os
 import shlex
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
-import torch
-import yaml
 from jsonargparse import Namespace
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 
-from retinalesion.commands.configs import find_config
 from retinalesion.commands.drawn import drawn_store
 from retinalesion.commands.runs import Run
+from retinalesion.commands.sessions import Session, load
 from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.data.store import Store, replace_file
 from retinalesion.errors import UserError
@@ -36,12 +28,11 @@ def main(name: str, arguments: Sequence[str]) -> None:
 
     Raises:
         UserError: whatever the user can mend.
-        argparse.ArgumentError: an argument or a key in a config is wrong.
+        argparse.ArgumentError: an argument or a value in a config is wrong.
     """
     _show_log()
-    own, rest = _own_parser().parse_known_args(_with_configs_found(arguments))
-    session = _to_fit(own, rest) if name == "fit" else _to_use(own, rest)
-    CommandLine(name, session)
+    groups = {"model": SegmentationTask, "data": FundusDataModule, "trainer": Trainer}
+    CommandLine(name, Session.of(name, arguments, groups))
 
 
 def _show_log() -> None:
@@ -61,106 +52,6 @@ def _show_log() -> None:
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:
     return "Tip: For seamless" not in record.getMessage()
-
-
-def _own_parser() -> argparse.ArgumentParser:
-    """The arguments that decide which config the others amend."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for option in ("--run", "--resume", "--ckpt_path"):
-        parser.add_argument(option)
-    return parser
-
-
-def _with_configs_found(arguments: Sequence[str]) -> list[str]:
-    found: list[str] = []
-    for previous, word in zip(["", *arguments], arguments, strict=False):
-        option, equals, value = word.partition("=")
-        if previous in ("--config", "-c"):
-            word = str(_readable(find_config(word)))
-        elif option == "--config" and equals:
-            word = f"--config={_readable(find_config(value))}"
-        found.append(word)
-    return found
-
-
-def _readable(config: Path) -> Path:
-    """Looked at here, since the parser would not name the file."""
-    try:
-        yaml.safe_load(config.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{config}: not YAML ({' '.join(str(error).split())}).") from error
-    return config
-
-
-@dataclass(frozen=True)
-class Session:
-    """What a command works on.
-
-    Attributes:
-        run: the run's folder.
-        arguments: complete, as LightningCLI takes them.
-        checkpoint: to resume or to use.
-    """
-
-    run: Run
-    arguments: list[str]
-    checkpoint: Path | None = None
-
-
-def _to_fit(own: argparse.Namespace, rest: list[str]) -> Session:
-    if own.resume:
-        run = Run.named(own.resume)
-        checkpoint = run.checkpoint("last")
-        load(checkpoint)
-        return Session(run, _arguments(run, rest, checkpoint), checkpoint)
-    if own.ckpt_path:
-        raise UserError("fit --ckpt_path: name the run to go on with instead, with --resume runs/NAME.")
-    run = Run.named(own.run) if own.run else Run.new()
-    queued_again = "SLURM_RESTART_COUNT" in os.environ
-    if run.config.exists() and not queued_again and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-        raise UserError(
-            f"{run.path} holds a run. Go on with --resume {run.path}, or name another with --run."
-        )
-    return Session(run, rest)
-
-
-def _to_use(own: argparse.Namespace, rest: list[str]) -> Session:
-    if {"-h", "--help"} & set(rest):
-        return Session(Run(Path()), rest)
-    if own.ckpt_path:
-        checkpoint = Path(own.ckpt_path)
-        run = Run.named(own.run) if own.run else Run(checkpoint.absolute().parent.parent)
-    else:
-        run = Run.named(own.run) if own.run else Run.newest_finished()
-        checkpoint = run.result
-    settings = {key: value for key, value in load(checkpoint)["hyper_parameters"].items() if key[0] != "_"}
-    log.info("Using %s", checkpoint)
-    return Session(run, _arguments(run, ["--model", json.dumps(settings), *rest], checkpoint), checkpoint)
-
-
-def _arguments(run: Run, rest: list[str], checkpoint: Path) -> list[str]:
-    """What stands later wins: the run's config, the checkpoint's settings, then what was typed."""
-    config = ["--config", str(_readable(run.config))] if run.config.is_file() else []
-    return [*config, *rest, "--ckpt_path", str(checkpoint)]
-
-
-def load(file: Path) -> dict[str, Any]:
-    """A checkpoint's contents.
-
-    Raises:
-        UserError: missing, cut off, or not a checkpoint of this package.
-    """
-    if not file.is_file():
-        raise UserError(f"{file}: no such checkpoint.")
-    try:
-        contents: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-        contents["retinalesion"], contents["hyper_parameters"]["network"]
-    except Exception as error:  # torch raises many kinds for files that are no checkpoints
-        raise UserError(
-            f"{file}: cut off, or not a checkpoint of retinalesion. Those of a run are in "
-            "runs/NAME/checkpoints; name one with --ckpt_path."
-        ) from error
-    return contents
 
 
 class CommandLine(LightningCLI):
