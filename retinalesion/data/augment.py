@@ -19,31 +19,47 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from retinalesion.lesions import CODES
+
 ZOOM = 1.25  # largest enlargement, and by its inverse largest reduction
 # A crop's window must hold the crop turned by any angle and reduced by the full zoom.
 WINDOW = math.sqrt(2) * ZOOM
 
 
-def resize(image: Tensor, planes: Tensor, valid: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
-    """A batch at a smaller side, by area: a plane's pixel is set where half of its area is.
+def pack(planes: Tensor) -> Tensor:
+    """Bool (n, 8, s, s) as uint8 (n, 1, s, s), bit j for lesion j."""
+    return (planes * (2 ** _bits(planes))).sum(1, keepdim=True, dtype=torch.uint8)
+
+
+def unpack(packed: Tensor) -> Tensor:
+    """The reverse of `pack`."""
+    return (packed >> _bits(packed)) & 1 == 1
+
+
+def _bits(like: Tensor) -> Tensor:
+    return torch.arange(len(CODES), dtype=torch.uint8, device=like.device).view(1, -1, 1, 1)
+
+
+def resize(image: Tensor, planes: Tensor, kept: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A batch at a smaller side, by area: a pixel of a plane is set where half of its area is.
 
     Args:
         image: float (n, 3, s, s).
-        planes: bool (n, 8, s, s).
-        valid: bool (n, 8, s, s).
+        planes: uint8 (n, 1, s, s), packed.
+        kept: uint8 (n, 1, s, s), packed.
         side: at most s.
 
     Returns:
-        The three at (side, side). A lesion that was present stays present; a pixel is valid where half of
-        its area is.
+        The three at (side, side). A lesion that was present stays present.
     """
     if image.shape[-1] == side:
-        return image, planes, valid
-    image = F.interpolate(image, size=(side, side), mode="area")
-    share = F.interpolate(planes.float(), size=(side, side), mode="area")
-    valid = F.interpolate(valid.float(), size=(side, side), mode="area") >= 0.5
+        return image, planes, kept
+    image, share, part = (
+        F.interpolate(x.float(), size=(side, side), mode="area")
+        for x in (image, unpack(planes), unpack(kept))
+    )
     largest = share.amax((2, 3), keepdim=True)
-    return image, (share > 0) & (share >= largest.clamp(max=0.5)), valid
+    return image, pack((share > 0) & (share >= largest.clamp(max=0.5))), pack(part >= 0.5)
 
 
 def _matrix(random: np.random.Generator, window: int, side: int, cut: bool) -> NDArray[np.float32]:
@@ -62,14 +78,14 @@ def _matrix(random: np.random.Generator, window: int, side: int, cut: bool) -> N
 
 
 def augment(
-    image: Tensor, planes: Tensor, valid: Tensor, draws: Tensor, seed: int, side: int, cut: bool
+    image: Tensor, planes: Tensor, kept: Tensor, draws: Tensor, seed: int, side: int, cut: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A batch, warped and recoloured.
+    """A batch, warped and recoloured. Planes and kept pixels stay packed, bit j for lesion j, and so cheap.
 
     Args:
         image: float (n, 3, w, w) in [0, 1].
-        planes: bool (n, 8, w, w).
-        valid: bool (n, 8, w, w).
+        planes: uint8 (n, 1, w, w).
+        kept: uint8 (n, 1, w, w), the pixels that are not ignored.
         draws: int64 (n,), each sample's position in the draw order.
         seed: of the run.
         side: of the result.
@@ -77,20 +93,20 @@ def augment(
             a whole photograph.
 
     Returns:
-        The three at (side, side).
+        The three at (side, side); nothing is kept of what lies outside the photograph.
     """
     window = image.shape[-1]
     randoms = [np.random.default_rng((seed, 1, int(draw))) for draw in draws]
-    matrices = torch.from_numpy(np.stack([_matrix(r, window, side, cut) for r in randoms]))
-    stacked = torch.cat([image, planes.to(image.dtype), valid.to(image.dtype)], 1)
-    warped = warp_affine(stacked, matrices.to(image), (side, side), align_corners=True)
-    image, share, kept = torch.split(warped, [3, planes.shape[1], planes.shape[1]], 1)
-    colours = torch.tensor([_colours(r) for r in randoms], dtype=torch.float32, device=image.device)
+    matrices = np.stack([_matrix(random, window, side, cut) for random in randoms])
+    matrix, size = torch.from_numpy(matrices).to(image), (side, side)
+    packed = torch.cat([planes, kept], 1).to(image.dtype)
+    warped = warp_affine(packed, matrix, size, mode="nearest", align_corners=True).to(torch.uint8)
+    image = warp_affine(image, matrix, size, align_corners=True)
+    colours = torch.tensor([_colours(r) for r in randoms], dtype=image.dtype, device=image.device)
     brightness, saturation, contrast = colours.unbind(1)
     image = adjust_saturation_with_gray_subtraction(image.clamp(0, 1), saturation)
     image = adjust_brightness(adjust_contrast_with_mean_subtraction(image, contrast), brightness)
-    # Bilinear weights of pixels that all count add up to 1 but for rounding.
-    return image.clamp(0, 1), share >= 0.5, kept > 0.999
+    return image.clamp(0, 1), warped[:, :1], warped[:, 1:]
 
 
 def _colours(random: np.random.Generator) -> list[float]:

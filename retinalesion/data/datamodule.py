@@ -11,17 +11,15 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from retinalesion.data.augment import WINDOW, augment, resize
+from retinalesion.data.augment import WINDOW, augment, resize, unpack
 from retinalesion.data.store import Row, Store
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES, NO_GRADE
 
 Batch = dict[str, Any]
 BLANK = -1  # in evaluation: no photograph, only there so that all processes have as many batches
-BITS = torch.arange(len(CODES), dtype=torch.uint8).view(1, -1, 1, 1)
 
 
 @lru_cache(maxsize=4)
@@ -296,21 +294,16 @@ class FundusDataModule(LightningDataModule):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Unpack, bring to the side, augment when training; all on the device."""
         image = batch["image"].permute(0, 3, 1, 2).float() / 255
-        bits = BITS.to(image.device)
-        planes = _bits(batch["planes"][:, None], bits)
-        annotated = _bits(batch["annotated"].to(torch.uint8).view(-1, 1, 1, 1), bits)
-        valid = annotated & ~_bits(batch["ignored"][:, None], bits)
+        planes, kept = batch["planes"][:, None], ~batch["ignored"][:, None]
         whole = round(image.shape[-1] * self.side / self.store.side)
-        image, planes, valid = resize(image, planes, valid, whole)
+        image, planes, kept = resize(image, planes, kept, whole)
         if "draw" in batch:
             cut = self.crop is not None
             side = self.crop or self.side
-            image, planes, valid = augment(image, planes, valid, batch["draw"], self.seed, side, cut)
+            image, planes, kept = augment(image, planes, kept, batch["draw"], self.seed, side, cut)
+        valid = unpack(kept & batch["annotated"].to(torch.uint8).view(-1, 1, 1, 1))
+        planes = unpack(planes)
         return {"image": image, "planes": planes, "valid": valid, "grade": batch["grade"], "id": batch["id"]}
-
-
-def _bits(packed: Tensor, bits: Tensor) -> Tensor:
-    return (packed >> bits) & 1 == 1
 
 
 def _one_thread(_: int) -> None:
