@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, cast
 
-from jsonargparse import Namespace
+from jsonargparse import ActionYesNo, Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
@@ -18,6 +18,7 @@ from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.data.store import Store, replace_file
 from retinalesion.errors import UserError
 from retinalesion.networks.encoder import Encoder
+from retinalesion.training.predictions import PredictionWriter
 from retinalesion.training.segmentation import SegmentationTask
 
 log = logging.getLogger("retinalesion")
@@ -78,6 +79,13 @@ class CommandLine(LightningCLI):
             "--run", help="The run: a name under runs/ or a folder. Made by fit, used by the others."
         )
         parser.add_argument("--resume", help="Only fit: go on with this run, from its last checkpoint.")
+        parser.add_argument(
+            "--probabilities",
+            action=ActionYesNo,
+            nargs="?",
+            default=False,
+            help="Only predict: write 16-bit probability pictures too.",
+        )
 
     def _parse_ckpt_path(self) -> None:
         """`main` has put the checkpoint's settings before what was typed; Lightning would put them after."""
@@ -94,6 +102,8 @@ class CommandLine(LightningCLI):
             settings.data.side = settings.data.side or store.side
             if self.session.checkpoint is None:
                 self._settle_weights(settings.model, is_drawn)
+        if self.subcommand == "predict":
+            settings.return_predictions = False  # they go to files; a set's maps would fill the memory
         self.resolved = self._resolved(settings)
         for logger in _listed(settings.trainer.logger):
             if isinstance(logger, Namespace) and logger.class_path.endswith("WandbLogger"):
@@ -133,6 +143,11 @@ class CommandLine(LightningCLI):
         self.datamodule.setup("fit")
         if self.trainer.is_global_zero:
             self._open_run(self.session.run)
+
+    def before_predict(self) -> None:
+        """Have the predictions written."""
+        writer = PredictionWriter(self.config.predict.probabilities)
+        self.trainer.callbacks.append(writer)  # type: ignore[attr-defined]
 
     def _open_run(self, run: Run) -> None:
         if self.session.checkpoint is None:

@@ -95,6 +95,11 @@ def run_folder(trainer: Trainer) -> Path | None:
     return None if chosen == Path.cwd() else chosen
 
 
+def output_folder(trainer: Trainer) -> Path:
+    """Where tables and pictures go: the run's folder, else Lightning's. Every process has to call it."""
+    return run_folder(trainer) or Path(trainer.log_dir or ".")
+
+
 class RunCheckpoint(ModelCheckpoint):
     """Lightning's checkpoint callback, writing to ``checkpoints`` of the run's folder."""
 

@@ -4,6 +4,7 @@ from dataclasses import fields
 from typing import Any, Literal
 
 import torch
+from lightning.pytorch import Callback
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torchmetrics import Metric
@@ -14,6 +15,7 @@ from retinalesion.networks.segmenters import segmenter
 from retinalesion.training import metrics
 from retinalesion.training.losses import dice_loss, dual_loss
 from retinalesion.training.metrics import Counts
+from retinalesion.training.panels import ValidationPanels
 from retinalesion.training.tables import PhotographRow
 from retinalesion.training.task import Task
 
@@ -84,6 +86,10 @@ class SegmentationTask(Task):
         self.rows: list[PhotographRow] = []
         self.seen_side = 0
 
+    def configure_callbacks(self) -> list[Callback]:
+        """Those of every task, and pictures of each validation."""
+        return [*super().configure_callbacks(), ValidationPanels()]
+
     def setup(self, stage: str) -> None:
         """At the start of a fresh fit, take the weights and see what the training set teaches."""
         if stage != "fit" or self.trainer.ckpt_path is not None:
@@ -103,7 +109,7 @@ class SegmentationTask(Task):
 
     def flipped(self, image: Tensor) -> Tensor:
         """Logits (n, 8, h, w), averaged over the mirror images where ``flips`` is set."""
-        logits = self(image)
+        logits: Tensor = self(image)
         if self.flips:
             for axes in ((3,), (2,), (2, 3)):
                 logits = logits + self(image.flip(axes)).flip(axes)
@@ -123,9 +129,11 @@ class SegmentationTask(Task):
         """Count anew."""
         self.counts.reset()
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count."""
-        self.counts.update(metrics.count(self(batch["image"]), batch["planes"], batch["valid"]))
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Count; ``logits`` (n, 8, h, w) are for those who draw."""
+        logits = self(batch["image"])
+        self.counts.update(metrics.count(logits, batch["planes"], batch["valid"]))
+        return {"logits": logits}
 
     def on_validation_epoch_end(self) -> None:
         """Scores; and their ranking, in which every score of the dual stage is above every one of Dice."""

@@ -20,7 +20,7 @@ from retinalesion.data.store import replace_file
 from retinalesion.lesions import CODES, NO_GRADE
 from retinalesion.training import metrics
 from retinalesion.training.metrics import Counts
-from retinalesion.training.schedule import run_folder
+from retinalesion.training.schedule import output_folder
 
 RESAMPLES = 2000
 
@@ -131,13 +131,14 @@ def write(
     folder: Path, table: Sequence[Mapping[str, Any]], rows: Sequence[PhotographRow], about: Mapping[str, Any]
 ) -> None:
     """``lesions.csv``, ``photographs.csv`` and ``summary.json`` into a folder."""
-    _write_csv(folder / "lesions.csv", list(table))
-    _write_csv(folder / "photographs.csv", [row.cells() for row in rows])
+    write_csv(folder / "lesions.csv", list(table))
+    write_csv(folder / "photographs.csv", [row.cells() for row in rows])
     text = json.dumps({**about, "lesions": list(table)}, indent=2) + "\n"
     replace_file(folder / "summary.json", lambda beside: beside.write_text(text, "utf-8"))
 
 
-def _write_csv(file: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+def write_csv(file: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Lines as a CSV file; its columns are all the keys that occur, in order."""
     columns = list(dict.fromkeys(key for line in lines for key in line))
 
     def write_lines(beside: Path) -> None:
@@ -213,8 +214,8 @@ class TestTables(Callback):
             for name in SCORES:
                 if row.get(name) is not None:
                     task.log(f"test/{name.split(' (')[0]}/{row['lesion']}", row[name], rank_zero_only=True)
+        folder = output_folder(trainer) / "test"
         if trainer.is_global_zero:
-            folder = (run_folder(trainer) or Path(trainer.log_dir or ".")) / "test"
             write(folder, table, rows, about)
             show(table, about)
             rank_zero_info(f"Tables and rows per photograph: {folder}")
