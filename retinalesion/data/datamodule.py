@@ -179,8 +179,10 @@ class FundusDataModule(LightningDataModule):
             raise UserError(f"lesion_crops is a share from 0 to 1, not {lesion_crops}.")
         if lesion_crops and crop is None:
             raise UserError("lesion_crops needs a crop: set data.crop to the side of the crops.")
-        if min(batch_size, batches) < 1:
-            raise UserError("batch_size and batches must be 1 or more.")
+        numbers = {"side": side, "crop": crop, "batch_size": batch_size, "batches": batches}
+        for name, number in numbers.items():
+            if number is not None and number < 1:
+                raise UserError(f"{name} must be 1 or more, not {number}.")
         self.path, self.crop, self.lesion_crops = store, crop, lesion_crops
         self.requested_side, self.batch_size, self.batches = side, batch_size, batches
         self.truth, self.evaluate, self.workers, self.seed = truth, evaluate, workers, seed
@@ -196,14 +198,16 @@ class FundusDataModule(LightningDataModule):
         if self._store is None:
             if self.path is None:
                 raise UserError("No store named. Add --data.store STORE (made by: retinalesion prepare).")
-            self._store = Store(self.path)
-            if self.side > self._store.side:
+            store = Store(self.path)
+            side = self.requested_side or store.side
+            if side > store.side:
                 raise UserError(
-                    f"side {self.side} is larger than the store's {self._store.side}. "
-                    f"Prepare the store with --side {self.side}, or ask for a smaller side."
+                    f"side {side} is larger than the store's {store.side}. "
+                    f"Prepare the store with --side {side}, or ask for a smaller side."
                 )
-            if self.crop is not None and self.crop > self.side:
-                raise UserError(f"crop {self.crop} is larger than side {self.side}.")
+            if self.crop is not None and self.crop > side:
+                raise UserError(f"crop {self.crop} is larger than side {side}. Ask for a smaller crop.")
+            self._store = store
         return self._store
 
     @property
@@ -211,21 +215,26 @@ class FundusDataModule(LightningDataModule):
         """Side of the square that the network sees."""
         return self.requested_side or self.store.side
 
-    def rows(self, split: str) -> list[Row]:
+    def rows(self, split: str, *, truth: bool = True) -> list[Row]:
         """The photographs of a split (or ``all``) that have the truth asked for.
+
+        Args:
+            split: its name.
+            truth: False for those without it too: a prediction needs none.
 
         Raises:
             UserError: there is none.
         """
         rows = [row for row in self.store.rows if split in (row.split, "all")]
-        some = [row for row in rows if (row.annotated if self.truth == "planes" else row.grade != NO_GRADE)]
-        if not some:
+        if truth:
+            rows = [r for r in rows if (r.annotated if self.truth == "planes" else r.grade != NO_GRADE)]
+        if not rows:
             need = "annotated lesions" if self.truth == "planes" else "a grade"
             raise UserError(
-                f"{self.path}: split {split} has no photograph with {need}. "
+                f"{self.path}: split {split} has no photograph{f' with {need}' if truth else ''}. "
                 "For test and predict, another split can be named with --data.evaluate."
             )
-        return some
+        return rows
 
     @property
     def learned(self) -> tuple[str, ...]:
@@ -250,7 +259,7 @@ class FundusDataModule(LightningDataModule):
         """Open the store and see that it holds what this stage needs."""
         splits = {"fit": ("train", "val"), "validate": ("val",)}.get(stage, (self.evaluate,))
         for split in splits:
-            self.rows(split)
+            self.rows(split, truth=stage != "predict")
 
     def _loader_options(self) -> dict[str, Any]:
         cuda = torch.cuda.is_available()
@@ -272,8 +281,8 @@ class FundusDataModule(LightningDataModule):
         draws = Draws(self.store, self.rows("train"), self.seed, window, self.lesion_crops)
         return TrainingLoader(draws, batch_sampler=DrawOrder(self), **self._loader_options())
 
-    def _evaluation_loader(self, split: str) -> DataLoader[Batch]:
-        rows, (rank, processes) = self.rows(split), self.process
+    def _evaluation_loader(self, split: str, *, truth: bool = True) -> DataLoader[Batch]:
+        rows, (rank, processes) = self.rows(split, truth=truth), self.process
         padded = list(range(len(rows))) + [BLANK] * (-len(rows) % processes)
         return DataLoader(
             Photographs(self.store, rows), sampler=padded[rank::processes], **self._loader_options()
@@ -288,8 +297,8 @@ class FundusDataModule(LightningDataModule):
         return self._evaluation_loader(self.evaluate)
 
     def predict_dataloader(self) -> DataLoader[Batch]:
-        """Whole photographs of the split to evaluate."""
-        return self._evaluation_loader(self.evaluate)
+        """Whole photographs of the split to evaluate, with truth or without."""
+        return self._evaluation_loader(self.evaluate, truth=False)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Unpack, bring to the side, augment when training; all on the device."""
