@@ -4,6 +4,8 @@ import logging
 import shlex
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from jsonargparse import ActionYesNo, Namespace
@@ -15,9 +17,12 @@ from retinalesion.commands.drawn import drawn_store
 from retinalesion.commands.runs import Run
 from retinalesion.commands.sessions import Session, load
 from retinalesion.data.datamodule import FundusDataModule
+from retinalesion.data.prepare import prepare
+from retinalesion.data.sources.folder import FolderSource
 from retinalesion.data.store import Store, replace_file
 from retinalesion.errors import UserError
 from retinalesion.networks.encoder import Encoder
+from retinalesion.training.panels import ValidationPanels
 from retinalesion.training.predictions import PredictionWriter
 from retinalesion.training.segmentation import SegmentationTask
 
@@ -66,6 +71,7 @@ class CommandLine(LightningCLI):
             SegmentationTask,
             FundusDataModule,
             save_config_callback=None,
+            trainer_defaults={"callbacks": [ValidationPanels()]},
             seed_everything_default=0,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
@@ -74,18 +80,14 @@ class CommandLine(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Show in the help what `main` has already taken out of the arguments."""
+        """What is not Lightning's; `Session` takes ``run`` and ``resume`` out before the parser sees them."""
         parser.add_argument(
-            "--run", help="The run: a name under runs/ or a folder. Made by fit, used by the others."
+            "--run", help="folder of the run, or its name under runs/: fit makes, others use it"
         )
-        parser.add_argument("--resume", help="Only fit: go on with this run, from its last checkpoint.")
-        parser.add_argument(
-            "--probabilities",
-            action=ActionYesNo,
-            nargs="?",
-            default=False,
-            help="Only predict: write 16-bit probability pictures too.",
-        )
+        parser.add_argument("--resume", help="only fit: the run to go on with, from its last checkpoint")
+        parser.add_argument("--photographs", help="only predict: a folder of photographs, instead of a store")
+        pictures = "only predict: write 16-bit probability pictures too"
+        parser.add_argument("--probabilities", action=ActionYesNo, nargs="?", default=False, help=pictures)
 
     def _parse_ckpt_path(self) -> None:
         """`main` has put the checkpoint's settings before what was typed; Lightning would put them after."""
@@ -95,6 +97,10 @@ class CommandLine(LightningCLI):
         settings = self.config[self.subcommand]
         if settings.trainer.default_root_dir is not None:
             raise UserError("trainer.default_root_dir is the run's folder here: choose it with --run.")
+        if self.subcommand == "predict":
+            settings.return_predictions = False  # they go to files; a set's maps would fill the memory
+            if settings.photographs:
+                self._prepare_photographs(settings)
         is_drawn = settings.data.store is None
         store = Store(drawn_store() if is_drawn else settings.data.store)
         settings.data.store = str(store.path.absolute())
@@ -102,14 +108,24 @@ class CommandLine(LightningCLI):
             settings.data.side = settings.data.side or store.side
             if self.session.checkpoint is None:
                 self._settle_weights(settings.model, is_drawn)
-        if self.subcommand == "predict":
-            settings.return_predictions = False  # they go to files; a set's maps would fill the memory
         self.resolved = self._resolved(settings)
         for logger in _listed(settings.trainer.logger):
             if isinstance(logger, Namespace) and logger.class_path.endswith("WandbLogger"):
                 logger.init_args.save_dir = str(self.session.run.path)
 
+    def _prepare_photographs(self, settings: Namespace) -> None:
+        if settings.data.side is None:
+            raise UserError(
+                "predict --photographs: name the side that the network was trained at: --data.side."
+            )
+        self.temporary = TemporaryDirectory()
+        store = Path(self.temporary.name, "store")
+        prepare(FolderSource(settings.photographs), store, side=settings.data.side)
+        settings.data.store, settings.data.evaluate = str(store), "all"
+
     def _settle_weights(self, model: Namespace, is_drawn: bool) -> None:
+        if model.weights == "imagenet":
+            log.info("Looking for the ImageNet weights of %s", model.encoder)
         try:
             Encoder(model.encoder, model.weights)
         except UserError as error:
@@ -128,15 +144,24 @@ class CommandLine(LightningCLI):
         """Metrics go to a CSV file in the run's folder, besides the logger that the config names."""
         folder = "" if self.subcommand == "fit" else self.subcommand
         csv = CSVLogger(self.session.run.path, name="", version=folder)
-        named = [
-            x for x in _listed(self._get(self.config_init, "trainer")["logger"]) if isinstance(x, Logger)
-        ]
+        named = _listed(self._get(self.config_init, "trainer")["logger"])
         return super().instantiate_trainer(
             default_root_dir=self.session.run.path,
             logger=[csv, *(logger for logger in named if isinstance(logger, Logger))],
             use_distributed_sampler=False,  # the loaders share photographs out by themselves, each once
             **kwargs,
         )
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except RuntimeError as error:
+            if "loading state_dict" not in str(error):
+                raise
+            raise UserError(
+                f"{self.session.checkpoint} does not fit network {self.model.hparams['network']} on "
+                f"{self.model.hparams['encoder']}. Leave both out: the checkpoint knows its own."
+            ) from error
 
     def before_fit(self) -> None:
         """See that the store fits the config, then open the run's folder."""
