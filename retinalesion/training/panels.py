@@ -12,8 +12,8 @@ from retinalesion.data.field import plane_to_square, to_square
 from retinalesion.data.store import Box, write_png
 from retinalesion.lesions import CODES
 from retinalesion.pictures import Picture, panel, stack
+from retinalesion.training.checkpoints import output_folder
 from retinalesion.training.metrics import THRESHOLD
-from retinalesion.training.schedule import output_folder
 
 COUNT = 4
 LARGEST = 512  # side of a view; a run logs many

@@ -14,8 +14,8 @@ from retinalesion.data.field import from_square
 from retinalesion.data.store import Box, Row, Store, write_png
 from retinalesion.lesions import CODES, NO_GRADE
 from retinalesion.pictures import key, overlay
+from retinalesion.training.checkpoints import output_folder
 from retinalesion.training.metrics import THRESHOLD
-from retinalesion.training.schedule import output_folder
 from retinalesion.training.tables import gather, write_csv
 
 FULL = 65535  # what probability 1 is in a 16-bit picture

@@ -1,14 +1,17 @@
 """The two stages of a fit: Dice, then the dual loss (paper, section 4.1)."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
 
 from retinalesion.errors import UserError
+
+WARM_UP = 0.05  # share of the steps in which the rate of a run of fixed length rises
+AVERAGING = 0.998  # decay of the running mean of weights: about the last 500 steps
 
 
 class TwoStageSchedule(Callback):
@@ -73,6 +76,14 @@ class TwoStageSchedule(Callback):
             task.to_dual()  # type: ignore[operator]
             self.best, self.since_best = -math.inf, 0
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say so where the second stage never came."""
+        if getattr(pl_module, "stage", None) == "dice":
+            rank_zero_info(
+                "The score kept improving, so the rate never fell and the dual loss never came: "
+                "best.ckpt is the best of the Dice stage. A longer run would get there."
+            )
+
 
 class SwitchAtShare(Callback):
     """For runs of a fixed length: go to the dual stage after a share of the steps (0.7)."""
@@ -84,39 +95,42 @@ class SwitchAtShare(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Switch when the step has come."""
-        due = trainer.global_step >= self.share * trainer.estimated_stepping_batches
+        due = trainer.global_step >= self.share * trainer.max_steps
         if due and getattr(pl_module, "stage", None) == "dice":
             pl_module.to_dual()  # type: ignore[operator]
 
 
-def run_folder(trainer: Trainer) -> Path | None:
-    """The trainer's ``default_root_dir``, or None where none was chosen and Lightning's own places count."""
-    chosen = Path(trainer.default_root_dir).resolve()
-    return None if chosen == Path.cwd() else chosen
+def cosine(step: int, steps: int) -> float:
+    """Share of the peak rate, for runs of a fixed length: a short straight rise, then half a cosine down.
+
+    Args:
+        step: steps done.
+        steps: of the whole run.
+    """
+    rise = WARM_UP * steps
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    return (1 + math.cos(math.pi * min((step - rise) / (steps - rise), 1))) / 2
 
 
-def output_folder(trainer: Trainer) -> Path:
-    """Where tables and pictures go: the run's folder, else Lightning's. Every process has to call it."""
-    return run_folder(trainer) or Path(trainer.log_dir or ".")
+class AveragedWeights(WeightAveraging):
+    """The running mean of weights, for runs of a fixed length: validation and checkpoints hold it.
+
+    At the beginning the mean is over fewer steps, so that a short run is not bound to the weights of its
+    first.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(avg_fn=_nearer)
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Go on with the mean; to test and predict, the mean is already in place."""
+        if trainer.state.fn == "fit":
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)
 
 
-class RunCheckpoint(ModelCheckpoint):
-    """Lightning's checkpoint callback, writing to ``checkpoints`` of the run's folder."""
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Find the place."""
-        if self.dirpath is None and (run := run_folder(trainer)):
-            self.dirpath = str(run / "checkpoints")
-        super().setup(trainer, pl_module, stage)
-
-
-def checkpoints(ranking: str) -> list[RunCheckpoint]:
-    """``best.ckpt`` by a score (larger is better), and ``last.ckpt`` after every validation."""
-    plain: dict[str, Any] = {
-        "auto_insert_metric_name": False,
-        "enable_version_counter": False,
-        "save_top_k": 1,
-    }
-    best = RunCheckpoint(monitor=ranking, mode="max", filename="best", **plain)
-    last = RunCheckpoint(monitor=None, filename="last", every_n_epochs=1, **plain)
-    return [best, last]
+def _nearer(mean: Tensor, weights: Tensor, count: Tensor) -> Tensor:
+    kept = ((1 + count) / (10 + count)).clamp(max=AVERAGING)
+    return kept * mean + (1 - kept) * weights

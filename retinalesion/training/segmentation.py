@@ -90,9 +90,9 @@ class SegmentationTask(Task):
         """Those of every task, and pictures of each validation."""
         return [*super().configure_callbacks(), ValidationPanels()]
 
-    def setup(self, stage: str) -> None:
+    def on_fit_start(self) -> None:
         """At the start of a fresh fit, take the weights and see what the training set teaches."""
-        if stage != "fit" or self.trainer.ckpt_path is not None:
+        if self.trainer.ckpt_path is not None:  # known by now, but not yet in `setup`
             return
         if self.weights is not None:
             self.network.encoder.load_weights(self.weights)

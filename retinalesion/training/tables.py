@@ -2,6 +2,7 @@
 
 import csv
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,8 @@ from torch import distributed
 from retinalesion.data.store import replace_file
 from retinalesion.lesions import CODES, NO_GRADE
 from retinalesion.training import metrics
+from retinalesion.training.checkpoints import output_folder
 from retinalesion.training.metrics import Counts
-from retinalesion.training.schedule import output_folder
 
 RESAMPLES = 2000
 
@@ -82,10 +83,9 @@ def interval(rows: Sequence[PhotographRow], learned: Sequence[bool]) -> NDArray[
     hits, alarms, misses = np.moveaxis(np.tensordot(drawn, counts, 1), 1, 0)
     with np.errstate(invalid="ignore"):
         score = 2 * hits / (2 * hits + alarms + misses)
-    some = score[:, np.array(learned)]
-    known = ~np.isnan(some)
-    mean = np.where(known, some, 0).sum(1) / np.maximum(known.sum(1), 1)
-    return np.nanpercentile(np.c_[score, mean], (2.5, 97.5), axis=0)
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of lesions without a score
+        mean = np.nanmean(score[:, np.array(learned)], axis=1)
+        return np.nanpercentile(np.c_[score, mean], (2.5, 97.5), axis=0)
 
 
 def healthy_figures(rows: Sequence[PhotographRow], learned: Sequence[bool]) -> dict[str, Any]:

@@ -4,17 +4,16 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule
-from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
-from retinalesion.training.schedule import SwitchAtShare, TwoStageSchedule, checkpoints
+from retinalesion.training.checkpoints import checkpoints
+from retinalesion.training.schedule import AveragedWeights, SwitchAtShare, TwoStageSchedule, cosine
 from retinalesion.training.tables import TestTables
 
 CHECKPOINT_FORMAT = 1
-WARM_UP = 0.05  # share of the steps in which AdamW's rate rises
-AVERAGING = 0.998  # decay of the running mean of weights: about the last 500 steps
 
 
 class Task(LightningModule):
@@ -44,14 +43,16 @@ class Task(LightningModule):
     def to_dual(self) -> None:
         """Go to the second stage."""
         self.stage = "dual"
+        rank_zero_info(f"Batch {self.trainer.global_step}: Dice gives way to the dual loss.")
 
     def configure_callbacks(self) -> list[Callback]:
         """Schedule, checkpoints and tables, the same from the command line and from a notebook."""
         if self.optimizer == "sgd":
             schedule: list[Callback] = [TwoStageSchedule(self.monitor)]
         else:
-            schedule = [SwitchAtShare(), EMAWeightAveraging(decay=AVERAGING)]
-        return [*schedule, *checkpoints(self.ranking), TestTables()]
+            schedule = [SwitchAtShare(), AveragedWeights()]
+        kept = checkpoints(self.ranking) if self.trainer.checkpoint_callbacks else []  # else switched off
+        return [*schedule, *kept, TestTables()]
 
     def configure_optimizers(self) -> Any:
         """SGD as in section 4.1, or AdamW with warm-up and cosine by step.
@@ -62,13 +63,12 @@ class Task(LightningModule):
         parameters = [p for p in self.network.parameters() if p.requires_grad]
         if self.optimizer == "sgd":
             return torch.optim.SGD(parameters, self.rate, momentum=0.95, weight_decay=self.decay)
-        steps = self.trainer.estimated_stepping_batches
-        if steps == float("inf"):
-            raise UserError("adamw with cosine needs a length: set trainer.max_steps or trainer.max_epochs.")
+        # Not Lightning's estimate, which would start the loaders before a resumed run knows where it stands.
+        steps = self.trainer.max_steps
+        if steps < 0:
+            raise UserError("optimizer adamw needs the length of the run: set trainer.max_steps.")
         adamw = torch.optim.AdamW(parameters, self.rate, weight_decay=self.decay)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            adamw, self.rate, total_steps=int(steps) + 1, pct_start=WARM_UP, cycle_momentum=False
-        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(adamw, lambda step: cosine(step, steps))
         return {"optimizer": adamw, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -1,0 +1,85 @@
+"""The checkpoints of a run: where they go, which are kept, and how they reach the disk."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from retinalesion.data.store import replace_file
+
+
+def run_folder(trainer: Trainer) -> Path | None:
+    """The trainer's ``default_root_dir``, or None where none was chosen and Lightning's own places count."""
+    chosen = Path(trainer.default_root_dir).resolve()
+    return None if chosen == Path.cwd() else chosen
+
+
+def output_folder(trainer: Trainer) -> Path:
+    """Where tables and pictures go: the run's folder, else Lightning's. Every process has to call it."""
+    return run_folder(trainer) or Path(trainer.log_dir or ".")
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Checkpoints written beside and renamed, so that a kill or a full disk leaves the one before.
+
+    Lightning's own come by way of the folder for temporary files, and from another file system the last step
+    is a copy, which can be cut off.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint to a path.
+
+        Raises:
+            UserError: the place cannot be written or is full.
+        """
+        replace_file(Path(path), lambda beside: _save(checkpoint, beside))
+
+
+def _save(checkpoint: dict[str, Any], file: Path) -> None:
+    try:
+        torch.save(checkpoint, file)
+    except RuntimeError as error:  # what torch makes of a full disk
+        raise OSError(str(error).splitlines()[0]) from error
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """Lightning's checkpoint callback, writing whole files to ``checkpoints`` of the run's folder."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find the place."""
+        if self.dirpath is None and (run := run_folder(trainer)):
+            self.dirpath = str(run / "checkpoints")
+        super().setup(trainer, pl_module, stage)
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # else somebody chose another
+            trainer.strategy.checkpoint_io = WholeFiles()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the best score; Lightning would forget it where the run's folder has been moved."""
+
+        def here(path: str) -> str:
+            return str(Path(self.dirpath or "", Path(path).name))
+
+        if Path(here(state_dict["best_model_path"])).is_file():
+            state_dict = {
+                **state_dict,
+                "dirpath": self.dirpath,
+                "best_model_path": here(state_dict["best_model_path"]),
+                "kth_best_model_path": here(state_dict["kth_best_model_path"]),
+                "best_k_models": {here(path): score for path, score in state_dict["best_k_models"].items()},
+            }
+        super().load_state_dict(state_dict)
+
+
+def checkpoints(ranking: str) -> list[RunCheckpoint]:
+    """``best.ckpt`` by a score (larger is better), and ``last.ckpt`` after every validation."""
+    plain: dict[str, Any] = {
+        "auto_insert_metric_name": False,
+        "enable_version_counter": False,
+        "save_top_k": 1,
+    }
+    best = RunCheckpoint(monitor=ranking, mode="max", filename="best", **plain)
+    last = RunCheckpoint(monitor=None, filename="last", every_n_epochs=1, **plain)
+    return [best, last]
