@@ -1,11 +1,16 @@
 """Any encoder as feature maps at strides 2, 4, 8, 16 and 32: the contracting path (paper, section 3.1)."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import timm
 import torch
+from huggingface_hub import constants as hub
+from huggingface_hub.utils import get_session
+from timm.models import load_state_dict
 from timm.models.inception_v3 import InceptionV3
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,6 +18,8 @@ from torch.nn import functional as F
 from retinalesion.errors import UserError
 
 STRIDES = (2, 4, 8, 16, 32)
+PROBE = 64  # side of the image that tells the strides of an encoder's maps
+PATIENCE = 5  # seconds until the hub counts as out of reach
 HEADS = ("fc.", "AuxLogits.")  # of Inception-v3: no part of a contracting path
 
 
@@ -86,7 +93,7 @@ class Encoder(nn.Module):
     def __init__(self, name: str = "inception_v3", weights: str | None = None) -> None:
         super().__init__()
         self.name = name
-        if name not in timm.list_models():
+        if not timm.is_model(name):
             near = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "timm.list_models() lists them"
             raise UserError(f"encoder {name!r} is unknown to timm {timm.__version__}. Near: {near}.")
         if name == "inception_v3":
@@ -104,16 +111,20 @@ class Encoder(nn.Module):
     @staticmethod
     def _features(name: str) -> Any:
         try:
-            body: Any = timm.create_model(name, features_only=True)
-            strides = tuple(body.feature_info.reduction())
+            body: Any = timm.create_model(name, features_only=True).eval()
+            with torch.no_grad():  # ask the maps themselves: some models pad less than their strides promise
+                strides = tuple(PROBE / maps.shape[2] for maps in body(torch.zeros(1, 3, PROBE, PROBE)))
         except Exception as error:  # timm raises many kinds for models that have no maps
-            raise UserError(f"encoder {name!r} gives no feature maps ({error}). Try resnet50.") from error
-        if strides != STRIDES:
             raise UserError(
-                f"encoder {name!r} has maps at strides {strides}, but {STRIDES} are needed. "
+                f"encoder {name!r} gives no feature maps ({_in_short(error)}). Try resnet50."
+            ) from error
+        if strides != STRIDES:
+            shown = ", ".join(f"{stride:.4g}" for stride in strides)
+            raise UserError(
+                f"encoder {name!r} has maps at strides {shown}, but 2, 4, 8, 16, 32 are needed. "
                 "inception_v3, resnet50 or tf_efficientnet_lite0 have them."
             )
-        return body
+        return body.train()
 
     def load_weights(self, weights: str) -> None:
         """Take weights ``imagenet`` or from a file.
@@ -125,30 +136,75 @@ class Encoder(nn.Module):
             raise UserError(
                 f"weights: {weights}: no such file. Name a file, imagenet, or null for random weights."
             )
-        overlay: dict[str, Any] = (
-            {} if weights == "imagenet" else {"pretrained_cfg_overlay": {"file": weights}}
-        )
         try:
-            donor = timm.create_model(
-                self.name, pretrained=True, features_only=self.name != "inception_v3", **overlay
-            )
+            with _heads_unmentioned():
+                donor = self._from_hub() if weights == "imagenet" else self._from_file(weights)
         except Exception as error:  # network, cache, file and shape errors of four libraries
             if weights == "imagenet":
                 raise UserError(
-                    f"ImageNet weights of {self.name} could not be fetched ({_first_line(error)}). "
+                    f"ImageNet weights of {self.name} could not be fetched ({_in_short(error)}). "
                     "Set weights: FILE to read them from a file, or weights: null for random weights."
                 ) from error
             raise UserError(
-                f"weights: {weights}: not the weights of timm's {self.name} ({_first_line(error)}). "
+                f"weights: {weights}: not the weights of timm's {self.name} ({_in_short(error)}). "
                 "Name the file of that model, imagenet, or null for random weights."
             ) from error
         state = {key: value for key, value in donor.state_dict().items() if not key.startswith(HEADS)}
         self.body.load_state_dict(state)
+
+    def _from_hub(self) -> Any:
+        with _no_waiting_for_the_hub():
+            return self._donor({})
+
+    def _from_file(self, file: str) -> Any:
+        # timm is content with part of what feature maps need: a smaller model's file would fill a larger one
+        # in part, and any other file of tensors not at all.
+        state: dict[str, Tensor] = load_state_dict(file)
+        needed = timm.create_model(self.name, num_classes=0).state_dict()
+        missing = [key for key in needed if key not in state and not key.endswith("num_batches_tracked")]
+        if missing:
+            raise ValueError(f"{len(missing)} of {len(needed)} tensors are missing, the first {missing[0]}")
+        return self._donor({"state_dict": state})
+
+    def _donor(self, source: dict[str, Any]) -> Any:
+        features = self.name != "inception_v3"
+        return timm.create_model(
+            self.name, pretrained=True, features_only=features, pretrained_cfg_overlay=source
+        )
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Maps (n, c, s / k, s / k) for strides k of 2, 4, 8, 16, 32, of an image (n, 3, s, s) in [0, 1]."""
         return cast(list[Tensor], self.body((image - self.mean) / self.deviation))
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+def _in_short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+@contextmanager
+def _no_waiting_for_the_hub() -> Iterator[None]:
+    """Out of reach, the hub is asked for most of a minute. Offline mode takes the cache or fails at once."""
+    before = hub.HF_HUB_OFFLINE
+    try:
+        get_session().head(hub.ENDPOINT, timeout=PATIENCE)
+    except Exception:  # of requests or of httpx, as the hub's version has it
+        hub.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        hub.HF_HUB_OFFLINE = before
+
+
+@contextmanager
+def _heads_unmentioned() -> Iterator[None]:
+    """Keep timm from warning of tensors that feature maps have no use for: the classifier's."""
+    log = logging.getLogger("timm.models._builder")
+
+    def is_of_use(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("Unexpected keys")
+
+    log.addFilter(is_of_use)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_of_use)

@@ -57,7 +57,7 @@ def count(logits: Tensor, planes: Tensor, valid: Tensor) -> Counts:
             image[:, t, p] = ((truth == bool(t)) & (said == bool(p)) & looked).sum(0)
     lesions = logits.shape[1]
     share = (logits.float() - LOWEST) / (HIGHEST - LOWEST)
-    place = (share * STEPS).long().clamp_(0, STEPS - 1)
+    place = (share * STEPS).clamp(0, STEPS - 1).long()
     place += STEPS * (marked + 2 * torch.arange(lesions, device=logits.device).view(1, -1, 1, 1))
     histogram = torch.bincount(place[valid], minlength=lesions * 2 * STEPS).view(lesions, 2, STEPS)
     return Counts(
