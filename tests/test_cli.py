@@ -102,10 +102,12 @@ def test_test_takes_the_newest_finished_run_and_what_is_typed_wins(run, capsys, 
 
 def test_predict_draws_any_photographs_at_their_own_size(run, drawn_store):
     photographs = drawn_store.path / "photographs"
-    assert main(["predict", "--run", "first", "--photographs", str(photographs)]) == 0
+    arguments = ["--photographs", str(photographs), "--probabilities"]
+    assert main(["predict", "--run", "first", *arguments]) == 0
     with (run / "predict" / "predictions.csv").open(newline="") as lines:
         assert [row["id"] for row in csv.DictReader(lines)] == [row.id for row in drawn_store.rows]
     assert len(list((run / "predict" / "overlays").glob("*.png"))) == len(drawn_store.rows)
+    assert list((run / "predict" / "probabilities").glob("*_MA.png"))
 
 
 def test_resume_goes_on_and_keeps_the_metrics(run, folder):

@@ -22,7 +22,6 @@ from retinalesion.data.sources.folder import FolderSource
 from retinalesion.data.store import Store, replace_file
 from retinalesion.errors import UserError
 from retinalesion.networks.encoder import Encoder
-from retinalesion.training.panels import ValidationPanels
 from retinalesion.training.predictions import PredictionWriter
 from retinalesion.training.segmentation import SegmentationTask
 
@@ -71,7 +70,6 @@ class CommandLine(LightningCLI):
             SegmentationTask,
             FundusDataModule,
             save_config_callback=None,
-            trainer_defaults={"callbacks": [ValidationPanels()]},
             seed_everything_default=0,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
