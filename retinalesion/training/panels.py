@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 from torch import Tensor
 
-from retinalesion.data.field import plane_to_square, to_square
+from retinalesion.data.field import to_square
 from retinalesion.data.store import Box, write_png
 from retinalesion.lesions import CODES
 from retinalesion.pictures import Picture, panel, stack
@@ -22,6 +22,8 @@ LARGEST = 512  # side of a view; a run logs many
 @dataclass(frozen=True)
 class View:
     """A photograph of a validation, at a side fit for panels.
+
+    Brought down, a pixel is marked where any of its area is, so that no microaneurysm gets lost.
 
     Attributes:
         id: of the photograph.
@@ -45,7 +47,8 @@ class View:
         box, smaller = Box(0, 0, side), min(side, LARGEST)
 
         def brought_down(stacked: Tensor) -> NDArray[np.bool_]:
-            return np.stack([plane_to_square(plane, box, smaller) for plane in stacked.cpu().numpy()])
+            marked = stacked.byte().cpu().numpy() * np.uint8(255)
+            return np.stack([to_square(plane, box, smaller) for plane in marked]) > 0
 
         return cls(
             id=id,

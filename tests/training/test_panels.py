@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers.logger import Logger
 from PIL import Image
+from scipy import ndimage
 
 from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.data.prepare import prepare
@@ -20,7 +21,7 @@ from retinalesion.data.store import Store, unpack, write_tables
 from retinalesion.data.synthetic import SyntheticSource
 from retinalesion.lesions import CODES
 from retinalesion.pictures import panel, stack
-from retinalesion.training.panels import ValidationPanels
+from retinalesion.training.panels import LARGEST, ValidationPanels, View
 
 LEARNED = ("MA", "iHE", "HaEx", "CWS")
 SIDE = 96
@@ -129,6 +130,16 @@ def test_overlapping_planes_reach_the_logger_as_a_mask_for_each_lesion(store, tm
         for code in LEARNED:
             assert np.array_equal(masks[f"prediction {code}"]["mask_data"], found[CODES.index(code)])
     assert about["caption"] == more["caption"] == [id for id, *_ in expected(store)]
+
+
+def test_large_photographs_are_brought_down_without_losing_a_microaneurysm():
+    side = 2 * LARGEST + 100
+    planes = torch.zeros(len(CODES), side, side, dtype=torch.bool)
+    planes[0, 400, 700] = planes[0, 900, 300] = True
+    logits = torch.where(planes, 3.0, -3.0)
+    view = View.of("large", torch.full((3, side, side), 0.5), planes, torch.ones_like(planes), logits)
+    assert view.rgb.shape == (LARGEST, LARGEST, 3)
+    assert ndimage.label(view.truth[0])[1] == ndimage.label(view.prediction[0])[1] == 2
 
 
 def history(file):
