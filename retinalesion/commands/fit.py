@@ -21,7 +21,7 @@ from retinalesion.data.prepare import prepare
 from retinalesion.data.sources.folder import FolderSource
 from retinalesion.data.store import Store, replace_file
 from retinalesion.errors import UserError
-from retinalesion.networks.encoder import Encoder
+from retinalesion.networks.segmenters import segmenter
 from retinalesion.training.predictions import PredictionWriter
 from retinalesion.training.segmentation import SegmentationTask
 
@@ -125,7 +125,8 @@ class CommandLine(LightningCLI):
         if model.weights == "imagenet":
             log.info("Looking for the ImageNet weights of %s", model.encoder)
         try:
-            Encoder(model.encoder, model.weights)
+            if model.weights is not None:
+                segmenter(model.network, model.encoder).load_weights(model.weights)
         except UserError as error:
             if not is_drawn or model.weights != "imagenet":
                 raise
@@ -136,7 +137,7 @@ class CommandLine(LightningCLI):
     def _resolved(self, settings: Namespace) -> str:
         """The config of a run: all that a later command needs, defaults included."""
         kept = Namespace({key: settings[key] for key in ("seed_everything", "trainer", "model", "data")})  # type: ignore[no-untyped-call]
-        return str(self._parser(self.subcommand).dump(kept, skip_none=False, skip_validation=True))
+        return str(self._parser(self.subcommand).dump(kept, skip_unset=False, skip_validation=True))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Metrics go to a CSV file in the run's folder, besides the logger that the config names."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
 from retinalesion.networks.encoder import Encoder
 
@@ -29,6 +30,27 @@ class Segmenter(nn.Module):
     def logits_of(self, image: Tensor) -> Tensor:
         """Logits (n, 8, h, w) of an image whose sides are multiples of 32."""
         raise NotImplementedError
+
+    def load_weights(self, weights: str) -> None:
+        """Begin with an encoder's weights, or with a whole network of this kind out of a checkpoint.
+
+        Args:
+            weights: as `Encoder.load_weights` takes them, or a checkpoint (``.ckpt``) of an earlier run.
+
+        Raises:
+            UserError: as there; or the checkpoint is missing, damaged or of another network.
+        """
+        if not weights.endswith(".ckpt"):
+            self.encoder.load_weights(weights)
+            return
+        try:
+            state = torch.load(weights, map_location="cpu", weights_only=True)["state_dict"]
+            self.load_state_dict({key.removeprefix("network."): value for key, value in state.items()})
+        except Exception as error:  # torch raises many kinds for files that are no checkpoints
+            raise UserError(
+                f"weights: {weights}: missing, cut off, or not a checkpoint of this network and encoder "
+                f"({' '.join(str(error).split())[:200]}). Name one from runs/NAME/checkpoints."
+            ) from error
 
     def learn_only(self, codes: Iterable[str]) -> None:
         """Say which lesions the training set teaches; all others get probability 0 everywhere from now on."""

@@ -51,8 +51,8 @@ class SegmentationTask(Task):
     Args:
         network: a name of `retinalesion.networks.segmenters`.
         encoder: its contracting path, ``inception_v3`` or any timm model with maps at strides 2 to 32.
-        weights: of the encoder at the start of a fresh fit: ``imagenet``, a file, or null for random. A
-            checkpoint needs them no more.
+        weights: at the start of a fresh fit, of the encoder: ``imagenet``, a file, or null for random; or of
+            the whole network: an earlier run's checkpoint. A checkpoint needs them no more.
         loss: ``dual`` begins with Dice and goes on to the dual loss (section 4.1); ``dice`` stays with Dice.
         per_lesion: Dice as the mean over lesions that occur in the batch, instead of pooled (Eq. 3).
         optimizer: ``sgd`` as in section 4.1, or ``adamw`` with cosine for runs of a fixed length.
@@ -95,7 +95,7 @@ class SegmentationTask(Task):
         if self.trainer.ckpt_path is not None:  # known by now, but not yet in `setup`
             return
         if self.weights is not None:
-            self.network.encoder.load_weights(self.weights)
+            self.network.load_weights(self.weights)
         datamodule = getattr(self.trainer, "datamodule", None)
         if datamodule is not None:
             self.network.learn_only(datamodule.learned)
