@@ -266,12 +266,10 @@ class FundusDataModule(LightningDataModule):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         # Without a GPU the network itself keeps the cores busy, and one process reads fast enough.
         workers = self.workers if self.workers is not None else min(8 if cuda else 1, cores - 1)
-        return {
-            "num_workers": workers,
-            "pin_memory": cuda,
-            "persistent_workers": workers > 0,
-            "worker_init_fn": _one_thread,
-        }
+        if workers:
+            # The cores are taken; and here, since a forked worker that sets it waits for threads left behind.
+            cv2.setNumThreads(1)
+        return {"num_workers": workers, "pin_memory": cuda, "persistent_workers": workers > 0}
 
     def train_dataloader(self) -> TrainingLoader:
         """Endless draws, `batches` batches an epoch."""
@@ -313,7 +311,3 @@ class FundusDataModule(LightningDataModule):
         valid = unpack(kept & batch["annotated"].to(torch.uint8).view(-1, 1, 1, 1))
         planes = unpack(planes)
         return {"image": image, "planes": planes, "valid": valid, "grade": batch["grade"], "id": batch["id"]}
-
-
-def _one_thread(_: int) -> None:
-    cv2.setNumThreads(1)

@@ -9,7 +9,7 @@ from typing import Any, cast
 import timm
 import torch
 from huggingface_hub import constants as hub
-from huggingface_hub.utils import get_session
+from huggingface_hub import get_session
 from timm.models import load_state_dict
 from timm.models.inception_v3 import InceptionV3
 from torch import Tensor, nn

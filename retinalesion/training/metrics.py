@@ -11,7 +11,7 @@ from torch import Tensor
 
 THRESHOLD = 0.5  # hard labels, section 3
 # Precision and recall are taken at steps of the logit, since maps trained with Dice crowd near 0 and 1.
-STEPS, LOWEST, HIGHEST = 2048, -16.0, 16.0
+STEPS, LOWEST, HIGHEST = 16384, -16.0, 16.0
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Counts:
         alarms: int64 (8,), valid pixels found and not marked.
         misses: int64 (8,), valid pixels marked and not found.
         image: int64 (8, 2, 2), photographs by truth and prediction (absent, present).
-        histogram: int64 (8, 2, 2048), valid pixels by truth and step of the logit, for AUPR.
+        histogram: int64 (8, 2, 16384), valid pixels by truth and step of the logit, for AUPR.
     """
 
     hits: Tensor
