@@ -23,7 +23,9 @@ format: $(MADE)
 	$(BIN)/ruff format .
 
 bench: $(MADE)
-	$(BIN)/python -m bench
+	$(BIN)/python bench/networks.py
+	@if [ -n "$$RETINALESION_IDRID" ]; then set -x; $(BIN)/python bench/store.py "$$RETINALESION_IDRID"; \
+	else echo "The store's bench needs real photographs: set RETINALESION_IDRID to IDRiD's folder."; fi
 
 # uv where it is at hand (a minute), else pip (five): the same packages, by the same constraints.
 $(MADE): constraints.txt pyproject.toml

@@ -59,7 +59,10 @@ def test_imports_come_from_the_same_wing_or_one_above(file):
 
 @pytest.mark.parametrize(
     "file",
-    [*PACKAGE.glob("networks/*.py"), *(PACKAGE / "training" / f"{name}.py" for name in ("losses", "metrics"))],
+    [
+        *PACKAGE.glob("networks/*.py"),
+        *(PACKAGE / "training" / f"{name}.py" for name in ("losses", "metrics")),
+    ],
     ids=lambda file: file.name,
 )
 def test_networks_losses_and_metrics_know_no_lightning(file):
