@@ -49,6 +49,7 @@ def _show_log() -> None:
     for noise in (
         "Experiment logs directory",  # holds the config by then; a resumed run keeps its metrics
         ".*does not have many workers",  # chosen on purpose, see FundusDataModule
+        "Checkpoint directory .* exists and is not empty",  # of a resumed run
         "LightningCLI's args parameter",  # given on purpose
     ):
         warnings.filterwarnings("ignore", message=noise)
@@ -56,7 +57,9 @@ def _show_log() -> None:
 
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:
-    return "Tip: For seamless" not in record.getMessage()
+    message = record.getMessage()
+    # The second is of checkpoints, for which each task has its own callbacks.
+    return "Tip: For seamless" not in message and "will override existing callbacks" not in message
 
 
 class CommandLine(LightningCLI):
@@ -99,6 +102,8 @@ class CommandLine(LightningCLI):
             settings.return_predictions = False  # they go to files; a set's maps would fill the memory
             if settings.photographs:
                 self._prepare_photographs(settings)
+        if self.subcommand == "test":
+            settings.verbose = False  # the task shows its own table
         is_drawn = settings.data.store is None
         store = Store(drawn_store() if is_drawn else settings.data.store)
         settings.data.store = str(store.path.absolute())

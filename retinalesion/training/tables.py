@@ -6,13 +6,14 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from torch import distributed
@@ -25,11 +26,12 @@ from retinalesion.training.metrics import Counts
 
 RESAMPLES = 2000
 
+# Pixel F1 is Table 3 of the paper, image F1 Table 5; always yes is the image F1 of saying present everywhere.
 SCORES = {
-    "pixel F1 (Table 3)": metrics.pixel_f1,
+    "pixel F1": metrics.pixel_f1,
     "IoU": metrics.pixel_iou,
     "AUPR": metrics.aupr,
-    "image F1 (Table 5)": metrics.image_f1,
+    "image F1": metrics.image_f1,
     "always yes": metrics.always_yes_f1,
     "specificity": metrics.specificity,
 }
@@ -152,20 +154,24 @@ def write_csv(file: Path, lines: Sequence[Mapping[str, Any]]) -> None:
 
 def show(table: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> None:
     """Print the scores."""
-    shown = Table(title=f"{about['photographs']} photographs, side {about['side']}, {about['network']}")
-    names = ["lesion", "present", *SCORES, "95 % of F1"]
-    for name in names:
-        shown.add_column(name, justify="left" if name == "lesion" else "right")
+    unknown = [row["lesion"] for row in table if not row["learned"]]
+    shown = Table(
+        title=f"{about['photographs']} photographs, side {about['side']}, {about['network']}\n"
+        "pixel F1 as in Table 3 of the paper, its 95 % interval, image F1 as in Table 5",
+        caption=f"not learned by this model: {', '.join(unknown)}" if unknown else None,
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),  # so that 80 columns hold it
+    )
+    for name in ("lesion", "present", *SCORES, "interval"):
+        justify: Literal["left", "right"] = "left" if name == "lesion" else "right"
+        shown.add_column(name.replace(" ", "\n"), justify=justify, no_wrap=True)
     for row in table:
-        if not row["learned"]:
-            shown.add_row(row["lesion"], "not learned by this model", style="dim")
-            continue
-        present = f"{row['present']} of {row['photographs']}" if "present" in row else ""
-        bounds = f"{_shown(row['F1 from'])}-{_shown(row['F1 to'])}"
-        style = "bold" if row["lesion"] == "mean" else None
-        shown.add_row(
-            row["lesion"], present, *(_shown(row.get(name)) for name in SCORES), bounds, style=style
-        )
+        if row["learned"]:
+            present = f"{row['present']} of {row['photographs']}" if "present" in row else ""
+            scores = [_shown(row.get(name), 3) for name in SCORES]
+            bounds = f"{_shown(row['F1 from'], 2)}-{_shown(row['F1 to'], 2)}"
+            style = "bold" if row["lesion"] == "mean" else None
+            shown.add_row(row["lesion"], present, *scores, bounds, style=style)
     console = Console()
     console.print(shown)
     if about["DR0 photographs"]:
@@ -173,8 +179,8 @@ def show(table: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> None:
         console.print(f"DR0 photographs: {about['DR0 photographs']}; any finding in {share:.1%} of them.")
 
 
-def _shown(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+def _shown(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
 
 
 def gather(mine: list[Any]) -> list[Any]:
@@ -213,7 +219,7 @@ class TestTables(Callback):
         for row in table:
             for name in SCORES:
                 if row.get(name) is not None:
-                    task.log(f"test/{name.split(' (')[0]}/{row['lesion']}", row[name], rank_zero_only=True)
+                    task.log(f"test/{name}/{row['lesion']}", row[name], rank_zero_only=True)
         folder = output_folder(trainer) / "test"
         if trainer.is_global_zero:
             write(folder, table, rows, about)
