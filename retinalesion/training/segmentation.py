@@ -141,9 +141,9 @@ class SegmentationTask(Task):
         for name, score in VALIDATION_SCORES.items():
             self.log_per_lesion(f"val/{name}", score(counts))
             mean = metrics.mean_over(score(counts), self.network.learned)
-            self.log(f"val/{name}", mean, prog_bar=name == "pixel_f1")
+            self.log_score(f"val/{name}", mean, prog_bar=name == "pixel_f1")
             if f"val/{name}" == self.monitor:
-                self.log(self.ranking, mean + (self.stage == "dual"))
+                self.log_score(self.ranking, mean + (self.stage == "dual"))
 
     def on_test_epoch_start(self) -> None:
         """Count anew."""

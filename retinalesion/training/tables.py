@@ -219,7 +219,7 @@ class TestTables(Callback):
         for row in table:
             for name in SCORES:
                 if row.get(name) is not None:
-                    task.log(f"test/{name}/{row['lesion']}", row[name], rank_zero_only=True)
+                    task.log_score(f"test/{name}/{row['lesion']}", row[name])
         folder = output_folder(trainer) / "test"
         if trainer.is_global_zero:
             write(folder, table, rows, about)

@@ -97,8 +97,12 @@ class Task(LightningModule):
             )
         self.stage, self.store_fingerprint = ours["stage"], ours["fingerprint"]
 
+    def log_score(self, name: str, value: float, prog_bar: bool = False) -> None:
+        """Log what all processes have computed from the counts of all, at the end of an epoch."""
+        self.log(name, value, prog_bar=prog_bar, sync_dist=True)  # a mean of equals; without, Lightning warns
+
     def log_per_lesion(self, name: str, values: Tensor) -> None:
         """Log a score per lesion, where it has a value."""
         for code, value in zip(CODES, values.tolist(), strict=True):
             if value == value:
-                self.log(f"{name}/{code}", value)
+                self.log_score(f"{name}/{code}", value)

@@ -12,12 +12,14 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from retinalesion.data.datamodule import FundusDataModule
+from retinalesion.data.prepare import prepare
+from retinalesion.data.synthetic import SyntheticSource
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
 from retinalesion.training.checkpoints import WholeFiles
 from retinalesion.training.segmentation import SegmentationTask
 
-TINY = {"network": "lnet-32s", "encoder": "resnet10t", "weights": None}
+TINY = {"network": "lnet-32s", "encoder": "test_efficientnet", "weights": None}
 
 
 class Diary(Callback):
@@ -69,6 +71,11 @@ def listening():
     logger.addHandler(listener)
     yield lines
     logger.removeHandler(listener)
+
+
+def mean_f1(folder, task, store):
+    (scores,) = trainer_in(folder, -1).test(task, FundusDataModule(str(store.path), workers=0), verbose=False)
+    return scores["test/pixel F1/mean"]
 
 
 def load(file):
@@ -182,7 +189,7 @@ def test_a_run_of_fixed_length_needs_one(drawn_store, tmp_path):
 def weights(tmp_path):
     torch.manual_seed(7)
     file = tmp_path / "weights.pth"
-    torch.save(timm.create_model("resnet10t").state_dict(), file)
+    torch.save(timm.create_model("test_efficientnet").state_dict(), file)
     return file
 
 
@@ -269,3 +276,15 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch, error):
         WholeFiles().save_checkpoint({"step": 2}, file)
     assert load(file) == {"step": 1}
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_an_untrained_network_finds_nothing_and_a_short_fit_finds_lesions_of_other_eyes(tmp_path):
+    store = prepare(SyntheticSource(count=48, side=128), tmp_path / "store", side=96, jobs=1).store
+    torch.manual_seed(0)
+    task = SegmentationTask(
+        "lnet-4s", "test_efficientnet", None, optimizer="adamw", rate=0.01, per_lesion=True
+    )
+    assert mean_f1(tmp_path / "before", task, store) < 0.02
+    fitting = trainer_in(tmp_path / "run", 200)
+    fitting.fit(task, datamodule=FundusDataModule(str(store.path), batch_size=4, batches=200, workers=0))
+    assert mean_f1(tmp_path / "after", task, store) > 0.12
