@@ -17,6 +17,8 @@ from retinalesion.cli import main
 from retinalesion.data.prepare import prepare
 from retinalesion.data.synthetic import SyntheticSource
 
+pytestmark = pytest.mark.timeout(900)  # three processes start, which takes long on a busy machine
+
 
 def load(file):
     return torch.load(file, weights_only=True)
