@@ -12,8 +12,9 @@ import torch
 import yaml
 
 from retinalesion.cli import main
-from retinalesion.commands import drawn, fit
+from retinalesion.commands import drawn
 from retinalesion.errors import UserError
+from retinalesion.networks.encoder import Encoder
 
 TINY = """\
 model: {network: lnet-32s, encoder: test_efficientnet, weights: null}
@@ -124,7 +125,7 @@ def test_resume_goes_on_and_keeps_the_metrics(run, folder):
 def test_without_a_store_it_draws_one_and_goes_on_without_weights(run, folder, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(drawn, "SIDE", 96)
-    monkeypatch.setattr(fit, "Encoder", unreachable)
+    monkeypatch.setattr(Encoder, "load_weights", unreachable)
     command = ["fit", "--config", "tiny.yaml", "--model.weights", "imagenet", "--trainer.max_steps", "1"]
     assert main([*command, "--data.batches", "1", "--run", "drawn"]) == 0
     assert "No store named" in caplog.text
@@ -140,7 +141,7 @@ def unreachable(encoder, weights):
 def test_on_a_named_store_it_stops_before_any_work_where_weights_cannot_be_had(
     run, drawn_store, monkeypatch, capsys
 ):
-    monkeypatch.setattr(fit, "Encoder", unreachable)
+    monkeypatch.setattr(Encoder, "load_weights", unreachable)
     command = ("fit", "--config", "tiny.yaml", "--data.store", str(drawn_store.path), "--run", "none")
     message = refused(capsys, *command, "--model.weights", "imagenet")
     assert "weights: FILE" in message

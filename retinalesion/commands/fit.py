@@ -123,7 +123,8 @@ class CommandLine(LightningCLI):
             )
         self.temporary = TemporaryDirectory()
         store = Path(self.temporary.name, "store")
-        prepare(FolderSource(settings.photographs), store, side=settings.data.side)
+        # One bad photograph does not stop the others: it is listed.
+        prepare(FolderSource(settings.photographs), store, side=settings.data.side, skip_bad=True)
         settings.data.store, settings.data.evaluate = str(store), "all"
 
     def _settle_weights(self, model: Namespace, is_drawn: bool) -> None:

@@ -30,6 +30,9 @@ FLAGS = {
 }
 
 
+REFUSED = ("unreadable", "size differs")  # kinds of findings at which `prepare` would stop
+
+
 def main(name: str, arguments: Sequence[str]) -> None:
     """Prepare a store, or check a set with ``--check``.
 
@@ -48,7 +51,10 @@ def main(name: str, arguments: Sequence[str]) -> None:
     given = parsed[parsed.layout]
     source = LAYOUTS[parsed.layout](**{key: given[key] for key in names[parsed.layout]})
     if given.check:
-        show(check(source, jobs=given.jobs))
+        findings = check(source, jobs=given.jobs)
+        show(findings)
+        if refused := [finding for finding in findings if finding.kind in REFUSED]:
+            raise UserError(f"prepare would refuse {len(refused)} of these. Mend them, or use --skip-bad.")
     elif given.store is None:
         raise UserError("prepare: name the store's folder, last; or add --check to read without writing.")
     else:

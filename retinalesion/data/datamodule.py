@@ -206,7 +206,9 @@ class FundusDataModule(LightningDataModule):
                     f"Prepare the store with --side {side}, or ask for a smaller side."
                 )
             if self.crop is not None and self.crop > side:
-                raise UserError(f"crop {self.crop} is larger than side {side}. Ask for a smaller crop.")
+                raise UserError(
+                    f"crop {self.crop} is larger than side {side}. Ask for a smaller one: --data.crop {side}."
+                )
             self._store = store
         return self._store
 

@@ -138,3 +138,9 @@ def test_the_fingerprint_covers_truth_and_splits_but_not_side_or_order():
     ):
         assert fingerprint([PLAIN_ROW, other], truth) != mark
     assert fingerprint([PLAIN_ROW, FULL_ROW], {**truth, "p-1": "z"}) != mark
+
+
+def test_a_file_in_the_folder_s_place_is_named_and_no_clean_up_hides_it(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        replace_file(tmp_path / "file" / "store.json", lambda beside: beside.write_text("{}"))
