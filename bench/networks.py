@@ -10,10 +10,10 @@ on a GPU.
 
 import argparse
 import multiprocessing
-import resource
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import segmentation_models_pytorch as smp
 import torch
@@ -74,7 +74,9 @@ def seconds(work: Callable[[], object], device: str) -> float:
 def _peak() -> float:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not ru_maxrss: a child inherits its parent's.
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
 
 
 def memory(name: str, encoder: str, sides: tuple[int, int], batch: int, device: str, train: bool) -> float:
