@@ -6,6 +6,7 @@ number, so that a resumed run, or another number of workers, sees the same pictu
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -21,9 +22,12 @@ from torch.nn import functional as F
 
 from retinalesion.lesions import CODES
 
-ZOOM = 1.25  # largest enlargement, and by its inverse largest reduction
-# A crop's window must hold the crop turned by any angle and reduced by the full zoom.
-WINDOW = math.sqrt(2) * ZOOM
+ZOOM = (0.8, 1.25)  # largest reduction and largest enlargement, unless others are asked for
+
+
+def window_of(crop: int, zoom: tuple[float, float] = ZOOM) -> int:
+    """Side of the window that holds a crop turned by any angle and reduced by the full zoom."""
+    return math.ceil(crop * math.sqrt(2) / zoom[0])
 
 
 def pack(planes: Tensor) -> Tensor:
@@ -62,13 +66,16 @@ def resize(image: Tensor, planes: Tensor, kept: Tensor, side: int) -> tuple[Tens
     return image, pack((share > 0) & (share >= largest.clamp(max=0.5))), pack(part >= 0.5)
 
 
-def _matrix(random: np.random.Generator, window: int, side: int, cut: bool) -> NDArray[np.float32]:
+def _matrix(
+    random: np.random.Generator, window: int, side: int, cut: bool, zooms: tuple[float, float]
+) -> NDArray[np.float32]:
     """Affine matrix (2, 3) from a window's pixels to the result's: turned, enlarged, mirrored.
 
     A window cut around a chosen place keeps that place; of a whole photograph all is seen, or a part of it.
     """
     angle, flip = random.uniform(0, 2 * math.pi), random.choice((-1.0, 1.0))
-    zoom = ZOOM ** random.uniform(-1, 1) if cut else side / window * ZOOM ** random.uniform(0, 1)
+    lowest, highest = zooms if cut else (side / window, side / window * zooms[1])
+    zoom = math.exp(random.uniform(math.log(lowest), math.log(highest)))
     slack = 0.0 if cut else (window * zoom - side) / 2
     shift = random.uniform(-slack, slack, 2)
     cos, sin = zoom * math.cos(angle), zoom * math.sin(angle)
@@ -77,8 +84,28 @@ def _matrix(random: np.random.Generator, window: int, side: int, cut: bool) -> N
     return np.concatenate([linear, offset[:, None]], 1).astype(np.float32)
 
 
+def _softened(image: Tensor, shares: Sequence[float]) -> Tensor:
+    """Each picture (3, w, w) brought down by area to a share of its pixels a side, and back to its size."""
+    pictures = []
+    for picture, share in zip(image[:, None], shares, strict=True):
+        if share < 1:
+            size = max(1, round(share * picture.shape[-1]))
+            small = F.interpolate(picture, size=(size, size), mode="area")
+            picture = F.interpolate(small, size=image.shape[-2:], mode="bilinear", align_corners=False)
+        pictures.append(picture)
+    return torch.cat(pictures)
+
+
 def augment(
-    image: Tensor, planes: Tensor, kept: Tensor, draws: Tensor, seed: int, side: int, cut: bool
+    image: Tensor,
+    planes: Tensor,
+    kept: Tensor,
+    draws: Tensor,
+    seed: int,
+    side: int,
+    cut: bool,
+    zoom: tuple[float, float] = ZOOM,
+    sharpness: float = 1.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A batch, warped and recoloured. Planes and kept pixels stay packed, bit j for lesion j, and so cheap.
 
@@ -89,24 +116,33 @@ def augment(
         draws: int64 (n,), each sample's position in the draw order.
         seed: of the run.
         side: of the result.
-        cut: whether the image is a window cut around a chosen place, `WINDOW` times as wide as the result, or
-            a whole photograph.
+        cut: whether the image is a window cut around a chosen place, as wide as `window_of` says, or a whole
+            photograph.
+        zoom: smallest and largest enlargement of a crop; of a whole photograph the largest counts.
+        sharpness: half of the pictures lose resolution, down to this share of it; 1 leaves them as they are.
 
     Returns:
         The three at (side, side); nothing is kept of what lies outside the photograph.
     """
     window = image.shape[-1]
     randoms = [np.random.default_rng((seed, 1, int(draw))) for draw in draws]
-    matrices = np.stack([_matrix(random, window, side, cut) for random in randoms])
+    matrices = np.stack([_matrix(random, window, side, cut, zoom) for random in randoms])
     matrix, size = torch.from_numpy(matrices).to(image), (side, side)
     packed = torch.cat([planes, kept], 1).to(image.dtype)
     warped = warp_affine(packed, matrix, size, mode="nearest", align_corners=True).to(torch.uint8)
+    if sharpness < 1:
+        image = _softened(image, [_share_kept(r, sharpness) for r in randoms])
     image = warp_affine(image, matrix, size, align_corners=True)
     colours = torch.tensor([_colours(r) for r in randoms], dtype=image.dtype, device=image.device)
     brightness, saturation, contrast = colours.unbind(1)
     image = adjust_saturation_with_gray_subtraction(image.clamp(0, 1), saturation)
     image = adjust_brightness(adjust_contrast_with_mean_subtraction(image, contrast), brightness)
     return image.clamp(0, 1), warped[:, :1], warped[:, 1:]
+
+
+def _share_kept(random: np.random.Generator, sharpness: float) -> float:
+    """Of a picture's resolution: half of them keep all."""
+    return random.uniform(sharpness, 1) if random.random() < 0.5 else 1.0
 
 
 def _colours(random: np.random.Generator) -> list[float]:

@@ -13,7 +13,7 @@ from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from retinalesion.data.augment import WINDOW, augment, resize, unpack
+from retinalesion.data.augment import ZOOM, augment, resize, unpack, window_of
 from retinalesion.data.store import Row, Store
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES, NO_GRADE
@@ -64,15 +64,22 @@ class Draws(Dataset[Batch]):
         rows: photographs to draw.
         seed: of the order and of the places of crops.
         window: side of the square to cut, in the store's pixels; None for whole photographs.
+        crop: side of the crop within it, likewise: around a lesion it lies off the middle by up to a quarter.
         lesion_crops: share of the windows that are cut around a lesion's pixel: a lesion drawn first, then a
             photograph that has it, so that rare lesions are seen as often as common ones.
     """
 
     def __init__(
-        self, store: Store, rows: Sequence[Row], seed: int, window: int | None, lesion_crops: float
+        self,
+        store: Store,
+        rows: Sequence[Row],
+        seed: int,
+        window: int | None = None,
+        crop: float = 0.0,
+        lesion_crops: float = 0.0,
     ) -> None:
         self.store, self.rows, self.seed = store, rows, seed
-        self.window, self.lesion_crops = window, lesion_crops
+        self.window, self.crop, self.lesion_crops = window, crop, lesion_crops
         having = {code: [row for row in rows if row.pixels.get(code)] for code in CODES}
         self.having = {code: some for code, some in having.items() if some}
 
@@ -89,7 +96,7 @@ class Draws(Dataset[Batch]):
                 row = self.having[code][random.integers(len(self.having[code]))]
                 marked = np.flatnonzero(self.store.planes(row.id) & (1 << CODES.index(code)))
                 y, x = divmod(int(random.choice(marked)), side)
-                centre = np.array([x, y]) + random.uniform(-0.25, 0.25, 2) * self.window / WINDOW
+                centre = np.array([x, y]) + random.uniform(-0.25, 0.25, 2) * self.crop
             left, top = (centre - self.window / 2).round().astype(int).tolist()
             window = (left, top, self.window)
         return {**_sample(self.store, row, window), "draw": draw}
@@ -153,6 +160,9 @@ class FundusDataModule(LightningDataModule):
         side: of the square that the network sees, at most the store's; None for the store's.
         crop: train on crops of this side, cut out of the square; None for whole photographs.
         lesion_crops: share of the crops that are cut around a lesion, for small sets.
+        zoom: smallest and largest enlargement of a training sample; whole photographs are never reduced.
+        sharpness: half of the training samples lose resolution, down to this share of it, so that photographs
+            of small cameras look familiar; 1 leaves all as they are.
         batch_size: training samples a batch, in each process.
         batches: training batches from one validation to the next, however small the set.
         truth: what a photograph must have to be used: ``planes`` (a lesion was annotated) or ``grade``.
@@ -167,6 +177,8 @@ class FundusDataModule(LightningDataModule):
         side: int | None = None,
         crop: int | None = None,
         lesion_crops: float = 0.0,
+        zoom: tuple[float, float] = ZOOM,
+        sharpness: float = 1.0,
         batch_size: int = 8,
         batches: int = 1000,
         truth: Literal["planes", "grade"] = "planes",
@@ -179,11 +191,16 @@ class FundusDataModule(LightningDataModule):
             raise UserError(f"lesion_crops is a share from 0 to 1, not {lesion_crops}.")
         if lesion_crops and crop is None:
             raise UserError("lesion_crops needs a crop: set data.crop to the side of the crops.")
+        if not 0.1 <= zoom[0] <= 1 <= zoom[1] <= 10:
+            raise UserError(f"zoom names the smallest (0.1 to 1) and the largest (1 to 10), not {zoom}.")
+        if not 0.1 <= sharpness <= 1:
+            raise UserError(f"sharpness is a share from 0.1 to 1, not {sharpness}.")
         numbers = {"side": side, "crop": crop, "batch_size": batch_size, "batches": batches}
         for name, number in numbers.items():
             if number is not None and number < 1:
                 raise UserError(f"{name} must be 1 or more, not {number}.")
         self.path, self.crop, self.lesion_crops = store, crop, lesion_crops
+        self.zoom, self.sharpness = zoom, sharpness
         self.requested_side, self.batch_size, self.batches = side, batch_size, batches
         self.truth, self.evaluate, self.workers, self.seed = truth, evaluate, workers, seed
         self._store: Store | None = None
@@ -275,10 +292,11 @@ class FundusDataModule(LightningDataModule):
 
     def train_dataloader(self) -> TrainingLoader:
         """Endless draws, `batches` batches an epoch."""
-        window = None
+        window, ratio = None, self.store.side / self.side
         if self.crop is not None:
-            window = math.ceil(self.crop * WINDOW * self.store.side / self.side)
-        draws = Draws(self.store, self.rows("train"), self.seed, window, self.lesion_crops)
+            window = math.ceil(window_of(self.crop, self.zoom) * ratio)
+        crop = (self.crop or 0) * ratio
+        draws = Draws(self.store, self.rows("train"), self.seed, window, crop, self.lesion_crops)
         return TrainingLoader(draws, batch_sampler=DrawOrder(self), **self._loader_options())
 
     def _evaluation_loader(self, split: str, *, truth: bool = True) -> DataLoader[Batch]:
@@ -309,7 +327,8 @@ class FundusDataModule(LightningDataModule):
         if "draw" in batch:
             cut = self.crop is not None
             side = self.crop or self.side
-            image, planes, kept = augment(image, planes, kept, batch["draw"], self.seed, side, cut)
+            how = (batch["draw"], self.seed, side, cut, self.zoom, self.sharpness)
+            image, planes, kept = augment(image, planes, kept, *how)
         valid = unpack(kept & batch["annotated"].to(torch.uint8).view(-1, 1, 1, 1))
         planes = unpack(planes)
         return {"image": image, "planes": planes, "valid": valid, "grade": batch["grade"], "id": batch["id"]}

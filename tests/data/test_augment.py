@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from retinalesion.data.augment import WINDOW, ZOOM, augment, pack, resize, unpack
+from retinalesion.data.augment import ZOOM, augment, pack, resize, unpack, window_of
 
 SIDE = 48
-CUT = math.ceil(SIDE * WINDOW)
+CUT = window_of(SIDE)
 ALL = 255
 
 
@@ -92,8 +92,8 @@ def test_pictures_are_turned_mirrored_and_zoomed():
     reduction = across.norm(dim=1)
     torch.testing.assert_close(reduction, down.norm(dim=1), atol=1e-3, rtol=0)
     torch.testing.assert_close((across * down).sum(1), torch.zeros(200).double(), atol=1e-2, rtol=0)
-    assert 1 / ZOOM - 0.01 < reduction.min() < 0.85
-    assert 1.2 < reduction.max() < ZOOM + 0.01
+    assert 1 / ZOOM[1] - 0.01 < reduction.min() < 0.85
+    assert 1.2 < reduction.max() < 1 / ZOOM[0] + 0.01
     mirrored = across[:, 0] * down[:, 1] - across[:, 1] * down[:, 0] < 0
     assert 60 < mirrored.sum() < 140
     quarters = torch.histc(torch.atan2(across[:, 1], across[:, 0]), 4, -math.pi, math.pi)
