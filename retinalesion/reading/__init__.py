@@ -1,0 +1,1 @@
+"""Photograph and checkpoint to reading."""
