@@ -11,6 +11,7 @@ from typing import Any, Literal
 from retinalesion.data.store import Box
 
 SCHEMA = 1
+NOWHERE = Box(0, 0, 0)  # of a photograph that could not be opened
 Agreement = Literal["agrees", "above evidence", "below evidence", "cannot be judged", "not graded"]
 Role = Literal["supports", "lifts", "alone", "not looked for", "none"]
 
@@ -69,7 +70,7 @@ class EvidenceLine:
 
     Attributes:
         text: the sentence.
-        role: ``supports`` a grade, ``lifts`` to it, stands ``alone`` (indirect evidence only), was ``not looked
+        role: ``supports`` a grade, ``lifts`` to it, ``alone`` (indirect evidence only), ``not looked
             for``, or ``none`` where there is no sign.
         grade: that it supports or lifts to; None where it does neither.
         lesions: codes, for a report to light up.
@@ -114,7 +115,7 @@ class Reading:
     file: str
     width: int = 0
     height: int = 0
-    box: Box = Box(0, 0, 0)
+    box: Box = NOWHERE
     quality: Quality | None = None
     learned: tuple[str, ...] = ()
     probability: Mapping[str, float] = field(default_factory=dict)
