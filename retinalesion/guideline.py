@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from retinalesion.lesions import CODES
 
@@ -13,6 +13,7 @@ DIRECT: frozenset[str] = frozenset({"MA", "iHE", "vHE", "pHE", "NV"})
 INDIRECT: frozenset[str] = frozenset({"HaEx", "CWS", "FiP"})
 MANY_HAEMORRHAGES = 20  # more than so many iHE in each of four quadrants are sufficient for DR3
 
+QUADRANTS = ("upper left", "upper right", "lower left", "lower right")  # as seen in the picture
 Quadrants = tuple[int, int, int, int]
 
 
@@ -74,6 +75,20 @@ def weigh(lesions: Collection[str], quadrants: Sequence[int] | None = None) -> E
     return Evidence(supported, lifted, indirect_only=bool(present) and not present & DIRECT)
 
 
+def quadrants_of(points: ArrayLike, centre: tuple[float, float]) -> NDArray[np.intp]:
+    """The quadrant about a centre, usually the fovea, in which each point lies.
+
+    Args:
+        points: float (n, 2), column and row.
+        centre: column x and row y, in the same pixels.
+
+    Returns:
+        Places in `QUADRANTS`, (n,). A point on a border belongs to the right or lower one.
+    """
+    x, y = (np.asarray(points) >= np.asarray(centre)).T
+    return np.asarray(2 * y + x, np.intp)
+
+
 def count_by_quadrant(plane: NDArray[np.bool_], centre: tuple[float, float]) -> Quadrants:
     """Count connected regions in the four quadrants about a centre, usually the fovea.
 
@@ -84,9 +99,8 @@ def count_by_quadrant(plane: NDArray[np.bool_], centre: tuple[float, float]) -> 
         centre: column x and row y, in pixels.
 
     Returns:
-        Regions upper left, upper right, lower left, lower right as seen in the picture.
+        Regions in each quadrant, in the order of `QUADRANTS`.
     """
     *_, centroids = cv2.connectedComponentsWithStats(plane.astype(np.uint8), connectivity=8)
-    x, y = (centroids[1:] >= np.asarray(centre)).T  # the first one is the background
-    counts = np.bincount(2 * y + x, minlength=4)
+    counts = np.bincount(quadrants_of(centroids[1:], centre), minlength=4)  # the first is the background
     return int(counts[0]), int(counts[1]), int(counts[2]), int(counts[3])
