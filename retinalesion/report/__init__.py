@@ -1,0 +1,1 @@
+"""Readings to something to look at."""

@@ -1,0 +1,78 @@
+"""The report: one self-contained folder of HTML that opens from disk, without a server or a network.
+
+``index.html`` holds the list. What belongs to one photograph lies in a folder of its own: pictures, and
+``reading.js``, which the page loads when that photograph is opened. It is a plain script that calls a
+function, since a page opened from disk may load scripts and pictures but neither data files nor modules.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from retinalesion import __version__
+from retinalesion.data.store import replace_file
+from retinalesion.lesions import GRADES, LESIONS
+from retinalesion.reading.reading import Reading
+from retinalesion.report.pictures import photograph_folder, pictures_of
+from retinalesion.report.rows import GRADE_NAMES, details_of, facets_of, rows_of
+
+_HERE = Path(__file__).parent
+
+
+def write_report(folder: Path, readings: Sequence[Reading]) -> Path:
+    """Write the report of a batch; written again into the same folder, it takes the place of the old one.
+
+    Pictures are those that `pictures.write_pictures` has put there before; a reading without is shown in
+    words.
+
+    Args:
+        folder: for the report; made if it is not there.
+        readings: with unique ids, in the order of the list.
+
+    Returns:
+        The page to open.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    pictures = [pictures_of(folder, reading.id) for reading in readings]
+    rows = rows_of(readings, pictures)
+    for row, found in zip(rows, pictures, strict=True):
+        call = f"report.receive({script(row.name)}, {script(details_of(row, found))});\n"
+        _write(photograph_folder(folder, row.reading.id) / "reading.js", call)
+    for source in sorted((_HERE / "static").iterdir()):
+        replace_file(folder / "page" / source.name, partial(shutil.copyfile, source))
+    environment = Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("index.html").render(
+        rows=rows,
+        facets=facets_of(rows),
+        lesions=LESIONS,
+        grades=tuple(zip(GRADES, GRADE_NAMES, strict=True)),
+        referenced=any(row.reference for row in rows),
+        models=sorted({reading.model for reading in readings if reading.model}),
+        version=__version__,
+    )
+    _write(folder / "index.html", page)
+    return folder / "index.html"
+
+
+def script(value: Any) -> str:
+    """A value as JavaScript that may stand anywhere, in a script element too: all ASCII, no markup."""
+    text = json.dumps(value)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _write(file: Path, text: str) -> None:
+    # A file name need not be valid Unicode; it must not stop a report.
+    replace_file(file, lambda beside: beside.write_bytes(text.encode("utf-8", "replace")))

@@ -1,0 +1,166 @@
+"""What the list says of a reading, what it can be filtered by, and what the page of one photograph gets."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any, Literal, NamedTuple
+
+from retinalesion.lesions import CODES, GRADES, LESIONS
+from retinalesion.reading.reading import Agreement, Reading
+from retinalesion.report.pictures import Pictures, safe_name
+
+State = Literal["read", "ungradable", "error"]
+GRADE_NAMES = (
+    "no sign of diabetic retinopathy",
+    "mild non-proliferative",
+    "moderate non-proliferative",
+    "severe non-proliferative",
+    "proliferative",
+)
+SIGNS: dict[Agreement, str] = {  # what asks for a look comes last, and first in a list turned round
+    "agrees": "=",
+    "not graded": "–",
+    "cannot be judged": "?",
+    "above evidence": "↑",
+    "below evidence": "↓",
+}
+_NAMES = {lesion.code: lesion.name for lesion in LESIONS}
+_NO_GRADE = "no grade"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A reading in the list.
+
+    Attributes:
+        name: in links and folders.
+        reading: itself.
+        thumbnail: there is one.
+    """
+
+    name: str
+    reading: Reading
+    thumbnail: bool
+
+    @property
+    def state(self) -> State:
+        """Whether it was read at all."""
+        if self.reading.error:
+            return "error"
+        quality = self.reading.quality
+        return "ungradable" if quality and not quality.gradable else "read"
+
+    @property
+    def file(self) -> str:
+        """The file's name, where it says more than the id."""
+        return "" if PurePath(self.reading.file).stem == self.reading.id else self.reading.file
+
+    @property
+    def grade(self) -> str:
+        """As written in the list."""
+        return _NO_GRADE if self.reading.grade is None else GRADES[self.reading.grade]
+
+    @property
+    def reference(self) -> str:
+        """The grade that a table gives."""
+        return "" if self.reading.truth_grade is None else GRADES[self.reading.truth_grade]
+
+    @property
+    def refer(self) -> str:
+        """As written in the list."""
+        return {None: "", True: "refer", False: "no referral"}[self.reading.referable]
+
+    @property
+    def sign(self) -> str:
+        """A sign for the agreement."""
+        return SIGNS[self.reading.agreement]
+
+    @property
+    def keys(self) -> dict[str, float]:
+        """Numbers to sort by, for columns whose text does not do."""
+        reading = self.reading
+        probability = reading.referable_probability
+        certain = {None: -1.0, True: 1.0, False: 0.0}[reading.referable]
+        graded = -1 if reading.grade is None else reading.grade
+        return {
+            "grade": -2 if reading.error else graded,
+            "reference": -1 if reading.truth_grade is None else reading.truth_grade,
+            "agreement": -1 if reading.error else list(SIGNS).index(reading.agreement),
+            "refer": certain if probability is None else certain + probability,
+            "lesions": len(reading.present) + min(len(reading.findings), 9999) / 10000,
+        }
+
+    def values(self, facet: str) -> tuple[str, ...]:
+        """What a facet finds in this row."""
+        if facet == "lesion":
+            return self.reading.present
+        if facet == "state":
+            return (self.state,)
+        if self.reading.error:
+            return ()
+        return (str({"grade": self.grade, "refer": self.refer, "agreement": self.reading.agreement}[facet]),)
+
+
+class Choice(NamedTuple):
+    """One value that the list can be filtered by, and how many rows have it."""
+
+    value: str
+    amount: int
+    title: str = ""
+
+
+class Facet(NamedTuple):
+    """One property that the list can be filtered by."""
+
+    key: str
+    title: str
+    choices: tuple[Choice, ...]
+
+
+_ORDER: dict[str, tuple[str, Sequence[str]]] = {
+    "grade": ("Grade", (*GRADES, _NO_GRADE)),
+    "refer": ("Referral", ("refer", "no referral")),
+    "agreement": ("Grade and evidence", tuple(SIGNS)),
+    "lesion": ("Lesion", CODES),
+    "state": ("Photograph", ("read", "ungradable", "error")),
+}
+
+
+def rows_of(readings: Sequence[Reading], pictures: Sequence[Pictures | None]) -> tuple[Row, ...]:
+    """One row a reading."""
+    return tuple(
+        Row(safe_name(reading.id), reading, found is not None)
+        for reading, found in zip(readings, pictures, strict=True)
+    )
+
+
+def facets_of(rows: Sequence[Row]) -> tuple[Facet, ...]:
+    """What the list can be filtered by; only values that occur."""
+    facets = []
+    for key, (title, order) in _ORDER.items():
+        counts = Counter(value for row in rows for value in row.values(key))
+        choices = tuple(
+            Choice(value, counts[value], _NAMES.get(value, "")) for value in order if counts[value]
+        )
+        facets.append(Facet(key, title, choices))
+    return tuple(facets)
+
+
+def details_of(row: Row, pictures: Pictures | None) -> dict[str, Any]:
+    """Plain values for the page of one photograph: the reading, with findings summed up per lesion."""
+    reading = row.reading
+    plain = reading.as_dict()
+    findings = plain.pop("findings")
+    plain["lesions"] = {
+        code: {
+            "count": sum(one["lesion"] == code for one in findings),
+            "pixels": sum(one["pixels"] for one in findings if one["lesion"] == code),
+            "share": sum(one["share"] for one in findings if one["lesion"] == code),
+        }
+        for code in reading.present
+    }
+    plain["state"] = row.state
+    plain["sign"] = row.sign
+    plain["pictures"] = pictures and pictures._asdict()
+    return plain
