@@ -14,14 +14,17 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from retinalesion.commands.drawn import drawn_store
-from retinalesion.commands.runs import Run
+from retinalesion.commands.runs import RUNS, Run
 from retinalesion.commands.sessions import Session, load
 from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.data.prepare import prepare
 from retinalesion.data.sources.folder import FolderSource
 from retinalesion.data.store import Store, replace_file
 from retinalesion.errors import UserError
-from retinalesion.networks.segmenters import segmenter
+from retinalesion.networks.encoder import Encoder
+from retinalesion.networks.graders import GRADERS, NEED_LESION_NET
+from retinalesion.networks.segmenters import SEGMENTERS, names_in, segmenter
+from retinalesion.training.grading import GradingTask
 from retinalesion.training.predictions import PredictionWriter
 from retinalesion.training.segmentation import SegmentationTask
 
@@ -36,8 +39,12 @@ def main(name: str, arguments: Sequence[str]) -> None:
         argparse.ArgumentError: an argument or a value in a config is wrong.
     """
     _show_log()
-    groups = {"model": SegmentationTask, "data": FundusDataModule, "trainer": Trainer}
-    CommandLine(name, Session.of(name, arguments, groups))
+    CommandLine(name, Session.of(name, arguments, {"data": FundusDataModule, "trainer": Trainer}, task_of))
+
+
+def task_of(network: str) -> type[SegmentationTask] | type[GradingTask]:
+    """The task that trains a network of this name."""
+    return GradingTask if network in GRADERS else SegmentationTask
 
 
 def _show_log() -> None:
@@ -70,7 +77,7 @@ class CommandLine(LightningCLI):
         self.random_weights_instead = False
         silent = {"exit_on_error": False}
         super().__init__(
-            SegmentationTask,
+            session.task,
             FundusDataModule,
             save_config_callback=None,
             seed_everything_default=0,
@@ -110,6 +117,8 @@ class CommandLine(LightningCLI):
         if self.subcommand == "fit":
             settings.data.side = settings.data.side or store.side
             if self.session.checkpoint is None:
+                if self.session.task is GradingTask:
+                    self._settle_lesion_net(settings.model)
                 self._settle_weights(settings.model, is_drawn)
         self.resolved = self._resolved(settings)
         for logger in _listed(settings.trainer.logger):
@@ -132,13 +141,25 @@ class CommandLine(LightningCLI):
             log.info("Looking for the ImageNet weights of %s", model.encoder)
         try:
             if model.weights is not None:
-                segmenter(model.network, model.encoder).load_weights(model.weights)
+                whole = self.session.task is SegmentationTask and model.weights.endswith(".ckpt")
+                begun = segmenter(model.network, model.encoder) if whole else Encoder(model.encoder)
+                begun.load_weights(model.weights)
         except UserError as error:
             if not is_drawn or model.weights != "imagenet":
                 raise
             log.warning("%s On the drawn set it goes on from random weights.", error)
             model.weights = None
             self.random_weights_instead = True
+
+    def _settle_lesion_net(self, model: Namespace) -> None:
+        """Find the lesion network, and keep its name with the settings, so that its file is needed once."""
+        if model.network not in NEED_LESION_NET:
+            return
+        if model.lesion_net is None:
+            model.lesion_net = str(newest_lesion_net())
+            log.info("No lesion network named (--model.lesion_net CHECKPOINT): taking %s", model.lesion_net)
+        model.lesion_net = str(Path(model.lesion_net).absolute())
+        model.lesion_network, model.lesion_encoder = names_in(model.lesion_net)
 
     def _resolved(self, settings: Namespace) -> str:
         """The config of a run: all that a later command needs, defaults included."""
@@ -203,6 +224,21 @@ class CommandLine(LightningCLI):
             log.info("Trained from random weights, since ImageNet's could not be fetched: expect low scores.")
         log.info("Finished after %d steps. Its scores on the test photographs:", steps)
         log.info("  retinalesion test --run %s", shlex.quote(str(run.path)))
+
+
+def newest_lesion_net() -> Path:
+    """The checkpoint of the lesion network that finished last under ``runs/``.
+
+    Raises:
+        UserError: there is none.
+    """
+    for run in Run.finished():
+        if load(run.result)["hyper_parameters"]["network"] in SEGMENTERS:
+            return run.result
+    raise UserError(
+        f"no lesion network named, and no finished run of one in {RUNS.absolute()}. Train one first: "
+        "retinalesion fit --config lnet.yaml; or name one: --model.lesion_net CHECKPOINT."
+    )
 
 
 def _listed(value: Any) -> list[Any]:

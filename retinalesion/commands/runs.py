@@ -43,13 +43,19 @@ class Run:
         Raises:
             UserError: none has.
         """
-        finished = [cls(mark.parent) for mark in RUNS.glob("*/finished")]
+        finished = cls.finished()
         if not finished:
             raise UserError(
                 f"no finished run in {RUNS.absolute()}. Train one with: retinalesion fit --config lnet.yaml; "
                 "or name a run with --run NAME, or a checkpoint with --ckpt_path FILE."
             )
-        return max(finished, key=lambda run: run.mark.stat().st_mtime_ns)
+        return finished[0]
+
+    @classmethod
+    def finished(cls) -> list["Run"]:
+        """Those under ``runs/`` that have ended, the latest first."""
+        runs = [cls(mark.parent) for mark in RUNS.glob("*/finished")]
+        return sorted(runs, key=lambda run: run.mark.stat().st_mtime_ns, reverse=True)
 
     @property
     def config(self) -> Path:

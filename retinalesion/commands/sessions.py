@@ -5,9 +5,10 @@ import inspect
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +30,30 @@ class Session:
     Attributes:
         run: the run's folder.
         arguments: complete, as LightningCLI takes them.
+        task: the class that trains the network.
         checkpoint: to resume or to use.
     """
 
     run: Run
     arguments: list[str]
+    task: type
     checkpoint: Path | None = None
 
     @classmethod
-    def of(cls, name: str, arguments: Sequence[str], groups: Mapping[str, type]) -> "Session":
+    def of(
+        cls,
+        name: str,
+        arguments: Sequence[str],
+        groups: Mapping[str, type],
+        task_of: Callable[[str], type],
+    ) -> "Session":
         """Read from the arguments what decides which config the others amend.
 
         Args:
             name: of the command.
             arguments: as typed.
-            groups: the class behind each group of settings; its parameters are the keys of a config.
+            groups: the class behind each group of settings but ``model``; its parameters are the keys.
+            task_of: the class behind ``model``, by the name of the network.
 
         Raises:
             UserError: no such config, run or checkpoint, or one that is damaged or has unknown keys.
@@ -51,16 +61,22 @@ class Session:
         parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
         for option in ("--run", "--resume", "--ckpt_path"):
             parser.add_argument(option)
-        own, rest = parser.parse_known_args(_with_configs_found(arguments, groups))
-        return _to_fit(own, rest) if name == "fit" else _to_use(own, rest)
+        words, configs = _with_configs_found(arguments)
+        own, rest = parser.parse_known_args(words)
+        task = task_of(_network_in(words, configs.values()))
+        for file, contents in configs.items():
+            _require_known_keys(file, contents, {**groups, "model": task})
+        if name == "fit":
+            return _to_fit(own, rest, task, task_of)
+        return _to_use(own, rest, task, task_of)
 
 
-def _to_fit(own: argparse.Namespace, rest: list[str]) -> Session:
+def _to_fit(own: argparse.Namespace, rest: list[str], task: type, task_of: Callable[[str], type]) -> Session:
     if own.resume:
         run = Run.named(own.resume)
         checkpoint = run.checkpoint("last")
-        load(checkpoint)
-        return Session(run, _arguments(run, rest, checkpoint), checkpoint)
+        settings = load(checkpoint)["hyper_parameters"]
+        return Session(run, _arguments(run, rest, checkpoint), task_of(settings["network"]), checkpoint)
     if own.ckpt_path:
         raise UserError("fit --ckpt_path: name the run to go on with instead, with --resume runs/NAME.")
     run = Run.named(own.run) if own.run else Run.new()
@@ -69,12 +85,12 @@ def _to_fit(own: argparse.Namespace, rest: list[str]) -> Session:
         raise UserError(
             f"{run.path} holds a run. Go on with --resume {run.path}, or name another with --run."
         )
-    return Session(run, rest)
+    return Session(run, rest, task)
 
 
-def _to_use(own: argparse.Namespace, rest: list[str]) -> Session:
+def _to_use(own: argparse.Namespace, rest: list[str], task: type, task_of: Callable[[str], type]) -> Session:
     if {"-h", "--help"} & set(rest):
-        return Session(Run(Path()), rest)
+        return Session(Run(Path()), rest, task)
     if own.ckpt_path:
         checkpoint = Path(own.ckpt_path)
         run = Run.named(own.run) if own.run else Run(checkpoint.absolute().parent.parent)
@@ -83,7 +99,8 @@ def _to_use(own: argparse.Namespace, rest: list[str]) -> Session:
         checkpoint = run.result
     settings = {key: value for key, value in load(checkpoint)["hyper_parameters"].items() if key[0] != "_"}
     log.info("Using %s", checkpoint)
-    return Session(run, _arguments(run, ["--model", json.dumps(settings), *rest], checkpoint), checkpoint)
+    words = _arguments(run, ["--model", json.dumps(settings), *rest], checkpoint)
+    return Session(run, words, task_of(settings["network"]), checkpoint)
 
 
 def _arguments(run: Run, rest: list[str], checkpoint: Path) -> list[str]:
@@ -111,28 +128,47 @@ def load(file: Path) -> dict[str, Any]:
     return contents
 
 
-def _with_configs_found(arguments: Sequence[str], groups: Mapping[str, type]) -> list[str]:
-    """The arguments with the files that ``--config NAME`` or ``--config=NAME`` mean."""
+def _with_configs_found(arguments: Sequence[str]) -> tuple[list[str], dict[Path, dict[str, Any]]]:
+    """The arguments with the files that ``--config NAME`` or ``--config=NAME`` mean, and their contents."""
     words = [part for word in arguments for part in _option_and_value(word)]
+    configs: dict[Path, dict[str, Any]] = {}
     for place, word in enumerate(words[1:], 1):
         if words[place - 1] in ("--config", "-c"):
             config = find_config(word)
-            _require_known_keys(config, groups)
+            configs[config] = _read_config(config)
             words[place] = str(config)
-    return words
+    return words, configs
+
+
+def _network_in(words: Sequence[str], configs: Iterable[Mapping[str, Any]]) -> str:
+    """The network that a fit is to train: as typed, else as the last config says."""
+    name = ""
+    for contents in configs:
+        name = str((contents.get("model") or {}).get("network", name))
+    for word, following in zip_longest(words, words[1:], fillvalue=""):
+        if word.startswith("--model.network"):
+            name = word.partition("=")[2] or following
+    return name
 
 
 def _option_and_value(word: str) -> list[str]:
     return word.split("=", 1) if word.startswith("--config=") else [word]
 
 
-def _require_known_keys(config: Path, groups: Mapping[str, type]) -> None:
-    """Looked at here, since the parser would name neither the file nor the key that was perhaps meant."""
+def _read_config(config: Path) -> dict[str, Any]:
     try:
-        contents = yaml.safe_load(config.read_text("utf-8"))
-        keys = {f"{group}.{key}" for group in groups for key in contents.get(group) or ()}
-    except (yaml.YAMLError, UnicodeDecodeError, AttributeError) as error:
+        contents: Any = yaml.safe_load(config.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{config}: not a config ({' '.join(str(error).split())}).") from error
+    groups = ("model", "data", "trainer")
+    if not isinstance(contents, dict) or not all(isinstance(contents.get(g) or {}, dict) for g in groups):
+        raise UserError(f"{config}: not a config: settings stand under {', '.join(groups)}.")
+    return contents
+
+
+def _require_known_keys(config: Path, contents: Mapping[str, Any], groups: Mapping[str, type]) -> None:
+    """Looked at here, since the parser would name neither the file nor the key that was perhaps meant."""
+    keys = {f"{group}.{key}" for group in groups for key in contents.get(group) or ()}
     known = {f"{group}.{key}" for group, kind in groups.items() for key in inspect.signature(kind).parameters}
     for key in sorted(contents.keys() - groups.keys() - {"seed_everything"} | keys - known):
         near = get_close_matches(key, [*groups, *known], 1) or sorted(groups)

@@ -127,7 +127,7 @@ class Encoder(nn.Module):
         return body.train()
 
     def load_weights(self, weights: str) -> None:
-        """Take weights ``imagenet`` or from a file.
+        """Take weights ``imagenet``, of a file, or of the encoder in an earlier run's checkpoint.
 
         Raises:
             UserError: they cannot be fetched, or the file is missing, damaged or of another model.
@@ -137,6 +137,9 @@ class Encoder(nn.Module):
                 f"weights: {weights}: no such file. Name a file, imagenet, or null for random weights."
             )
         try:
+            if weights.endswith(".ckpt"):
+                self.load_state_dict(_encoder_in(weights))
+                return
             with _heads_unmentioned():
                 donor = self._from_hub() if weights == "imagenet" else self._from_file(weights)
         except Exception as error:  # network, cache, file and shape errors of four libraries
@@ -175,6 +178,12 @@ class Encoder(nn.Module):
     def forward(self, image: Tensor) -> list[Tensor]:
         """Maps (n, c, s / k, s / k) for strides k of 2, 4, 8, 16, 32, of an image (n, 3, s, s) in [0, 1]."""
         return cast(list[Tensor], self.body((image - self.mean) / self.deviation))
+
+
+def _encoder_in(checkpoint: str) -> dict[str, Tensor]:
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    place = "network.encoder."
+    return {key.removeprefix(place): value for key, value in state.items() if key.startswith(place)}
 
 
 def _in_short(error: Exception) -> str:

@@ -14,6 +14,12 @@ COARSEST = 32  # sides are padded to a multiple of the coarsest stride
 NOT_LEARNED = -30.0  # logit: probability 1e-13
 
 
+def padded(image: Tensor) -> Tensor:
+    """An image (n, c, h, w), its sides brought up to multiples of 32 by black to the right and below."""
+    height, width = image.shape[-2:]
+    return F.pad(image, (0, -width % COARSEST, 0, -height % COARSEST))
+
+
 class Segmenter(nn.Module):
     """A lesion network: image (n, 3, h, w) in [0, 1] to logits (n, 8, h, w).
 
@@ -65,6 +71,5 @@ class Segmenter(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Logits (n, 8, h, w); -30 for lesions not learned."""
         height, width = image.shape[-2:]
-        padded = F.pad(image, (0, -width % COARSEST, 0, -height % COARSEST))
-        logits = self.logits_of(padded)[..., :height, :width]
+        logits = self.logits_of(padded(image))[..., :height, :width]
         return torch.where(self.learned.view(1, -1, 1, 1), logits, NOT_LEARNED)

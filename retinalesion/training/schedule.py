@@ -132,5 +132,7 @@ class AveragedWeights(WeightAveraging):
 
 
 def _nearer(mean: Tensor, weights: Tensor, count: Tensor) -> Tensor:
+    if not mean.is_floating_point():
+        return weights  # counters and flags have no mean
     kept = ((1 + count) / (10 + count)).clamp(max=AVERAGING)
-    return kept * mean + (1 - kept) * weights
+    return mean + (1 - kept) * (weights - mean)  # in this form, what is frozen stays bit for bit

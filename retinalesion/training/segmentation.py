@@ -1,48 +1,23 @@
 """`SegmentationTask`: logits to loss, score and step for lesion maps."""
 
-from dataclasses import fields
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
-from torchmetrics import Metric
 
-from retinalesion.lesions import CODES
 from retinalesion.networks.segmenter import Segmenter
 from retinalesion.networks.segmenters import segmenter
 from retinalesion.training import metrics
+from retinalesion.training.counts import LesionCounts, count_photographs
 from retinalesion.training.losses import dice_loss, dual_loss
-from retinalesion.training.metrics import Counts
 from retinalesion.training.panels import ValidationPanels
 from retinalesion.training.tables import PhotographRow
 from retinalesion.training.task import Task
 
 Batch = dict[str, Any]
 VALIDATION_SCORES = {"pixel_f1": metrics.pixel_f1, "image_f1": metrics.image_f1, "aupr": metrics.aupr}
-
-
-class LesionCounts(Metric):
-    """`Counts` added up over batches and processes."""
-
-    full_state_update = False
-
-    def __init__(self) -> None:
-        super().__init__()
-        shapes: dict[str, tuple[int, ...]] = {"hits": (), "alarms": (), "misses": ()}
-        shapes |= {"image": (2, 2), "histogram": (2, metrics.STEPS)}
-        for name, shape in shapes.items():
-            self.add_state(name, torch.zeros(len(CODES), *shape, dtype=torch.int64), dist_reduce_fx="sum")
-
-    def update(self, counts: Counts) -> None:
-        """Add the counts of a batch."""
-        for name, value in vars(counts).items():
-            setattr(self, name, getattr(self, name) + value)
-
-    def compute(self) -> Counts:
-        """All counts so far."""
-        return Counts(**{field.name: getattr(self, field.name) for field in fields(Counts)})
 
 
 class SegmentationTask(Task):
@@ -84,22 +59,22 @@ class SegmentationTask(Task):
         self.stage = "dice" if loss == "dual" else "only"
         self.counts = LesionCounts()
         self.rows: list[PhotographRow] = []
-        self.seen_side = 0
 
     def configure_callbacks(self) -> list[Callback]:
         """Those of every task, and pictures of each validation."""
         return [*super().configure_callbacks(), ValidationPanels()]
 
-    def on_fit_start(self) -> None:
-        """At the start of a fresh fit, take the weights and see what the training set teaches."""
-        if self.trainer.ckpt_path is not None:  # known by now, but not yet in `setup`
-            return
+    @property
+    def learned(self) -> Tensor:
+        """Bool (8,): lesions that the network knows."""
+        return self.network.learned
+
+    def begin(self, datamodule: Any) -> None:
+        """Take the weights and see what the training set teaches."""
         if self.weights is not None:
             self.network.load_weights(self.weights)
-        datamodule = getattr(self.trainer, "datamodule", None)
         if datamodule is not None:
             self.network.learn_only(datamodule.learned)
-            self.store_fingerprint = datamodule.store.fingerprint
             rank_zero_info(f"Lesions that this set teaches: {', '.join(datamodule.learned)}.")
 
     def forward(self, image: Tensor) -> Tensor:
@@ -140,7 +115,7 @@ class SegmentationTask(Task):
         counts = self.counts.compute()
         for name, score in VALIDATION_SCORES.items():
             self.log_per_lesion(f"val/{name}", score(counts))
-            mean = metrics.mean_over(score(counts), self.network.learned)
+            mean = metrics.mean_over(score(counts), self.learned)
             self.log_score(f"val/{name}", mean, prog_bar=name == "pixel_f1")
             if f"val/{name}" == self.monitor:
                 self.log_score(self.ranking, mean + (self.stage == "dual"))
@@ -154,25 +129,8 @@ class SegmentationTask(Task):
         """Count, and keep a row per photograph."""
         logits = self.flipped(batch["image"])
         self.seen_side = logits.shape[-1]
-        for i, id in enumerate(batch["id"]):
-            one = slice(i, i + 1)
-            counts = metrics.count(logits[one], batch["planes"][one], batch["valid"][one])
-            self.counts.update(counts)
-            if id:
-                self.rows.append(_row(id, int(batch["grade"][i]), counts, logits[i], batch["valid"][i]))
+        self.rows += count_photographs(batch, logits, self.counts)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Probabilities float32 (n, 8, h, w) by ``id``."""
         return {"id": batch["id"], "lesions": self.flipped(batch["image"]).float().sigmoid()}
-
-
-def _row(id: str, grade: int, counts: Counts, logits: Tensor, valid: Tensor) -> PhotographRow:
-    return PhotographRow(
-        id=id,
-        grade=grade,
-        annotated=tuple(valid.any(2).any(1).tolist()),
-        hits=tuple(counts.hits.tolist()),
-        alarms=tuple(counts.alarms.tolist()),
-        misses=tuple(counts.misses.tolist()),
-        probability=tuple(logits.amax((1, 2)).float().sigmoid().tolist()),
-    )

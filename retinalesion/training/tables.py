@@ -115,17 +115,18 @@ def lesion_rows(
         row: dict[str, Any] = {"lesion": code, "learned": learned[j]}
         row |= {"photographs": int(counts.image[j].sum()), "present": present}
         if learned[j]:
-            row |= {name: _known(values[j]) for name, values in scores.items()}
-            row |= {"F1 from": _known(bounds[0, j]), "F1 to": _known(bounds[1, j])}
+            row |= {name: known(values[j]) for name, values in scores.items()}
+            row |= {"F1 from": known(bounds[0, j]), "F1 to": known(bounds[1, j])}
         table.append(row)
     mean: dict[str, Any] = {"lesion": "mean", "learned": True}
     which = torch.tensor(learned)
-    mean |= {name: _known(metrics.mean_over(torch.tensor(v), which)) for name, v in scores.items()}
-    mean |= {"F1 from": _known(bounds[0, -1]), "F1 to": _known(bounds[1, -1])}
+    mean |= {name: known(metrics.mean_over(torch.tensor(v), which)) for name, v in scores.items()}
+    mean |= {"F1 from": known(bounds[0, -1]), "F1 to": known(bounds[1, -1])}
     return [*table, mean]
 
 
-def _known(value: float) -> float | None:
+def known(value: float) -> float | None:
+    """A score for a table, four digits; None for one without a value."""
     return None if value != value else round(float(value), 4)
 
 
@@ -193,9 +194,9 @@ def gather(mine: list[Any]) -> list[Any]:
 
 
 class TestTables(Callback):
-    """After ``test``: the tables in the terminal, in the folder ``test`` of the run, and in the loggers.
+    """After ``test``: the tables of lesion maps in the terminal, in ``test`` of the run, and in the loggers.
 
-    The task offers ``rows`` (of this process), ``counts`` (a metric over all processes) and its network.
+    The task offers ``rows`` (of this process), ``counts`` (a metric over all processes) and ``learned``.
     """
 
     __test__ = False  # no test of ours, whatever its name says to pytest
@@ -204,7 +205,9 @@ class TestTables(Callback):
         """Gather, score, write and print."""
         task: Any = pl_module
         rows = sorted(gather(task.rows), key=lambda row: row.id)
-        counts, learned = task.counts.compute(), task.network.learned.tolist()
+        if not rows:  # of a network without lesion maps
+            return
+        counts, learned = task.counts.compute(), task.learned.tolist()
         counts = Counts(**{name: value.cpu() for name, value in vars(counts).items()})
         table = lesion_rows(counts, rows, learned)
         about = {

@@ -34,6 +34,30 @@ class Task(LightningModule):
         self.optimizer, self.rate, self.decay = optimizer, rate, decay
         self.stage: Literal["dice", "dual", "only"] = "only"
         self.store_fingerprint = ""
+        self.trained_side = 0  # of the square, in pixels
+        self.seen_side = 0  # of the latest test
+
+    @property
+    def learned(self) -> Tensor:
+        """Bool (8,): lesions that the network knows."""
+        raise NotImplementedError
+
+    def begin(self, datamodule: Any) -> None:
+        """At the start of a fresh fit: take the weights.
+
+        Args:
+            datamodule: the trainer's, None where it was given loaders alone.
+        """
+        raise NotImplementedError
+
+    def on_fit_start(self) -> None:
+        """Begin, unless the fit goes on from a checkpoint."""
+        if self.trainer.ckpt_path is not None:  # known by now, but not yet in `setup`
+            return
+        datamodule = getattr(self.trainer, "datamodule", None)
+        if datamodule is not None:
+            self.store_fingerprint, self.trained_side = datamodule.store.fingerprint, datamodule.side
+        self.begin(datamodule)
 
     @property
     def ranking(self) -> str:
@@ -77,6 +101,7 @@ class Task(LightningModule):
             "format": CHECKPOINT_FORMAT,
             "stage": self.stage,
             "fingerprint": self.store_fingerprint,
+            "side": self.trained_side,
         }
         name = f"{type(self).__module__}.{type(self).__qualname__}"
         checkpoint.get("hyper_parameters", {}).setdefault("_class_path", name)
@@ -96,6 +121,7 @@ class Task(LightningModule):
                 "Use the version of retinalesion that made it, or train again."
             )
         self.stage, self.store_fingerprint = ours["stage"], ours["fingerprint"]
+        self.trained_side = ours.get("side", 0)
 
     def log_score(self, name: str, value: float, prog_bar: bool = False) -> None:
         """Log what all processes have computed from the counts of all, at the end of an epoch."""

@@ -1,0 +1,68 @@
+"""From a batch of lesion maps to counts over the set and a row per photograph."""
+
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from retinalesion.lesions import CODES
+from retinalesion.training import metrics
+from retinalesion.training.metrics import Counts
+from retinalesion.training.tables import PhotographRow
+
+
+class LesionCounts(Metric):
+    """`Counts` added up over batches and processes."""
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        shapes: dict[str, tuple[int, ...]] = {"hits": (), "alarms": (), "misses": ()}
+        shapes |= {"image": (2, 2), "histogram": (2, metrics.STEPS)}
+        for name, shape in shapes.items():
+            self.add_state(name, torch.zeros(len(CODES), *shape, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, counts: Counts) -> None:
+        """Add the counts of a batch."""
+        for name, value in vars(counts).items():
+            setattr(self, name, getattr(self, name) + value)
+
+    def compute(self) -> Counts:
+        """All counts so far."""
+        return Counts(**{field.name: getattr(self, field.name) for field in fields(Counts)})
+
+
+def count_photographs(batch: dict[str, Any], logits: Tensor, totals: LesionCounts) -> list[PhotographRow]:
+    """Add a batch to the counts of a set, photograph by photograph.
+
+    Args:
+        batch: of `FundusDataModule`.
+        logits: (n, 8, h, w).
+        totals: to add to.
+
+    Returns:
+        A row for each photograph; blanks, which only even out processes, have none.
+    """
+    rows = []
+    for i, id in enumerate(batch["id"]):
+        one = slice(i, i + 1)
+        counts = metrics.count(logits[one], batch["planes"][one], batch["valid"][one])
+        totals.update(counts)
+        if id:
+            rows.append(_row(id, int(batch["grade"][i]), counts, logits[i], batch["valid"][i]))
+    return rows
+
+
+def _row(id: str, grade: int, counts: Counts, logits: Tensor, valid: Tensor) -> PhotographRow:
+    return PhotographRow(
+        id=id,
+        grade=grade,
+        annotated=tuple(valid.any(2).any(1).tolist()),
+        hits=tuple(counts.hits.tolist()),
+        alarms=tuple(counts.alarms.tolist()),
+        misses=tuple(counts.misses.tolist()),
+        probability=tuple(logits.amax((1, 2)).float().sigmoid().tolist()),
+    )
