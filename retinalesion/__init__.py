@@ -10,13 +10,18 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "LNet": "retinalesion.networks.lnet",
+    "SiAN": "retinalesion.networks.sian",
     "dice_loss": "retinalesion.training.losses",
     "dual_loss": "retinalesion.training.losses",
     "SegmentationTask": "retinalesion.training.segmentation",
+    "GradingTask": "retinalesion.training.grading",
     "TwoStageSchedule": "retinalesion.training.schedule",
     "FundusDataModule": "retinalesion.data.datamodule",
     "prepare": "retinalesion.data.prepare",
     "Store": "retinalesion.data.store",
+    "Reader": "retinalesion.reading.reader",
+    "Reading": "retinalesion.reading.reading",
+    "analyze": "retinalesion.report.analyze",
 }
 __all__ = ["__version__", *_HOMES]
 

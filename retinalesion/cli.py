@@ -26,7 +26,8 @@ COMMANDS = {
     "fit": Command("fit", "train on a store"),
     "validate": Command("fit", "score a trained model on the validation photographs"),
     "test": Command("fit", "score a trained model on the test photographs, with tables"),
-    "predict": Command("fit", "draw the lesions of any photographs"),
+    "predict": Command("fit", "read the photographs of a store, on one process or many"),
+    "analyze": Command("analyze", "photographs -> lesions, grade, evidence and a report"),
     "demo": Command("demo", "all of it on drawn photographs, in some minutes"),
 }
 

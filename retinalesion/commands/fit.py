@@ -15,17 +15,18 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 
 from retinalesion.commands.drawn import drawn_store
 from retinalesion.commands.runs import RUNS, Run
-from retinalesion.commands.sessions import Session, load
+from retinalesion.commands.sessions import Session
 from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.data.prepare import prepare
 from retinalesion.data.sources.folder import FolderSource
 from retinalesion.data.store import Store, replace_file
 from retinalesion.errors import UserError
 from retinalesion.networks.encoder import Encoder
-from retinalesion.networks.graders import GRADERS, NEED_LESION_NET
+from retinalesion.networks.graders import NEED_LESION_NET
 from retinalesion.networks.segmenters import SEGMENTERS, names_in, segmenter
+from retinalesion.report.prediction import ReadingWriter
+from retinalesion.training.checkpoints import load_checkpoint
 from retinalesion.training.grading import GradingTask
-from retinalesion.training.predictions import PredictionWriter
 from retinalesion.training.segmentation import SegmentationTask
 
 log = logging.getLogger("retinalesion")
@@ -39,12 +40,7 @@ def main(name: str, arguments: Sequence[str]) -> None:
         argparse.ArgumentError: an argument or a value in a config is wrong.
     """
     _show_log()
-    CommandLine(name, Session.of(name, arguments, {"data": FundusDataModule, "trainer": Trainer}, task_of))
-
-
-def task_of(network: str) -> type[SegmentationTask] | type[GradingTask]:
-    """The task that trains a network of this name."""
-    return GradingTask if network in GRADERS else SegmentationTask
+    CommandLine(name, Session.of(name, arguments, {"data": FundusDataModule, "trainer": Trainer}))
 
 
 def _show_log() -> None:
@@ -197,14 +193,14 @@ class CommandLine(LightningCLI):
 
     def before_predict(self) -> None:
         """Have the predictions written."""
-        writer = PredictionWriter(self.config.predict.probabilities)
+        writer = ReadingWriter(self.config.predict.probabilities)
         self.trainer.callbacks.append(writer)  # type: ignore[attr-defined]
 
     def _open_run(self, run: Run) -> None:
         if self.session.checkpoint is None:
             replace_file(run.config, lambda beside: beside.write_text(self.resolved, "utf-8"))
         else:
-            steps = load(self.session.checkpoint)["global_step"]
+            steps = load_checkpoint(self.session.checkpoint)["global_step"]
             run.go_on_with_metrics(cast(CSVLogger, self.trainer.loggers[0]), steps)
         written = logging.FileHandler(run.path / "log", encoding="utf-8")
         written.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
@@ -233,7 +229,7 @@ def newest_lesion_net() -> Path:
         UserError: there is none.
     """
     for run in Run.finished():
-        if load(run.result)["hyper_parameters"]["network"] in SEGMENTERS:
+        if load_checkpoint(run.result)["hyper_parameters"]["network"] in SEGMENTERS:
             return run.result
     raise UserError(
         f"no lesion network named, and no finished run of one in {RUNS.absolute()}. Train one first: "

@@ -5,20 +5,21 @@ import inspect
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from retinalesion.commands.configs import find_config
 from retinalesion.commands.runs import Run
 from retinalesion.errors import UserError
+from retinalesion.training.checkpoints import load_checkpoint
+from retinalesion.training.tasks import task_of
 
 log = logging.getLogger("retinalesion")
 
@@ -45,7 +46,6 @@ class Session:
         name: str,
         arguments: Sequence[str],
         groups: Mapping[str, type],
-        task_of: Callable[[str], type],
     ) -> "Session":
         """Read from the arguments what decides which config the others amend.
 
@@ -53,7 +53,6 @@ class Session:
             name: of the command.
             arguments: as typed.
             groups: the class behind each group of settings but ``model``; its parameters are the keys.
-            task_of: the class behind ``model``, by the name of the network.
 
         Raises:
             UserError: no such config, run or checkpoint, or one that is damaged or has unknown keys.
@@ -67,15 +66,15 @@ class Session:
         for file, contents in configs.items():
             _require_known_keys(file, contents, {**groups, "model": task})
         if name == "fit":
-            return _to_fit(own, rest, task, task_of)
-        return _to_use(own, rest, task, task_of)
+            return _to_fit(own, rest, task)
+        return _to_use(own, rest, task)
 
 
-def _to_fit(own: argparse.Namespace, rest: list[str], task: type, task_of: Callable[[str], type]) -> Session:
+def _to_fit(own: argparse.Namespace, rest: list[str], task: type) -> Session:
     if own.resume:
         run = Run.named(own.resume)
         checkpoint = run.checkpoint("last")
-        settings = load(checkpoint)["hyper_parameters"]
+        settings = load_checkpoint(checkpoint)["hyper_parameters"]
         return Session(run, _arguments(run, rest, checkpoint), task_of(settings["network"]), checkpoint)
     if own.ckpt_path:
         raise UserError("fit --ckpt_path: name the run to go on with instead, with --resume runs/NAME.")
@@ -88,7 +87,7 @@ def _to_fit(own: argparse.Namespace, rest: list[str], task: type, task_of: Calla
     return Session(run, rest, task)
 
 
-def _to_use(own: argparse.Namespace, rest: list[str], task: type, task_of: Callable[[str], type]) -> Session:
+def _to_use(own: argparse.Namespace, rest: list[str], task: type) -> Session:
     if {"-h", "--help"} & set(rest):
         return Session(Run(Path()), rest, task)
     if own.ckpt_path:
@@ -97,7 +96,9 @@ def _to_use(own: argparse.Namespace, rest: list[str], task: type, task_of: Calla
     else:
         run = Run.named(own.run) if own.run else Run.newest_finished()
         checkpoint = run.result
-    settings = {key: value for key, value in load(checkpoint)["hyper_parameters"].items() if key[0] != "_"}
+    settings = {
+        key: value for key, value in load_checkpoint(checkpoint)["hyper_parameters"].items() if key[0] != "_"
+    }
     log.info("Using %s", checkpoint)
     words = _arguments(run, ["--model", json.dumps(settings), *rest], checkpoint)
     return Session(run, words, task_of(settings["network"]), checkpoint)
@@ -107,25 +108,6 @@ def _arguments(run: Run, rest: list[str], checkpoint: Path) -> list[str]:
     """What stands later wins: the run's config, the checkpoint's settings, then what was typed."""
     config = ["--config", str(run.config)] if run.config.is_file() else []
     return [*config, *rest, "--ckpt_path", str(checkpoint)]
-
-
-def load(file: Path) -> dict[str, Any]:
-    """A checkpoint's contents.
-
-    Raises:
-        UserError: missing, cut off, or not a checkpoint of this package.
-    """
-    if not file.is_file():
-        raise UserError(f"{file}: no such checkpoint.")
-    try:
-        contents: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-        contents["retinalesion"], contents["hyper_parameters"]["network"]
-    except Exception as error:  # torch raises many kinds for files that are no checkpoints
-        raise UserError(
-            f"{file}: cut off, or not a checkpoint of retinalesion. Those of a run are in "
-            "runs/NAME/checkpoints; name one with --ckpt_path."
-        ) from error
-    return contents
 
 
 def _with_configs_found(arguments: Sequence[str]) -> tuple[list[str], dict[Path, dict[str, Any]]]:

@@ -1,5 +1,7 @@
 """The checkpoints of a run: where they go, which are kept, and how they reach the disk."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +9,14 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from retinalesion.data.store import replace_file
+from retinalesion.errors import UserError
+
+PORTABLE = ".safetensors"
+ABOUT = ("hyper_parameters", "retinalesion")  # what a portable checkpoint keeps besides tensors
 
 
 def run_folder(trainer: Trainer) -> Path | None:
@@ -20,6 +28,54 @@ def run_folder(trainer: Trainer) -> Path | None:
 def output_folder(trainer: Trainer) -> Path:
     """Where tables and pictures go: the run's folder, else Lightning's. Every process has to call it."""
     return run_folder(trainer) or Path(trainer.log_dir or ".")
+
+
+def load_checkpoint(file: Path) -> dict[str, Any]:
+    """A checkpoint's contents: of a run (``.ckpt``), or a portable one (``.safetensors``).
+
+    Raises:
+        UserError: missing, cut off, or not a checkpoint of this package.
+    """
+    if not file.is_file():
+        raise UserError(f"{file}: no such checkpoint.")
+    try:
+        if file.suffix == PORTABLE:
+            return _read_portable(file)
+        contents: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        contents["retinalesion"], contents["hyper_parameters"]["network"], contents["state_dict"]
+    except Exception as error:  # torch and safetensors raise many kinds for files that are no checkpoints
+        raise UserError(
+            f"{file}: cut off, or not a checkpoint of retinalesion. Those of a run are in "
+            "runs/NAME/checkpoints."
+        ) from error
+    return contents
+
+
+def write_portable(checkpoint: Mapping[str, Any], file: Path) -> None:
+    """A checkpoint as one small file to give away: the network's tensors in float16, its settings as JSON.
+
+    Args:
+        checkpoint: as `load_checkpoint` returns it.
+        file: to write, ``.safetensors``.
+    """
+    tensors = {
+        key: (value.half() if value.is_floating_point() else value).contiguous()
+        for key, value in checkpoint["state_dict"].items()
+        if key.startswith("network.")
+    }
+    about = {key: json.dumps(checkpoint[key]) for key in ABOUT}
+    replace_file(file, lambda beside: save_file(tensors, beside, about))
+
+
+def _read_portable(file: Path) -> dict[str, Any]:
+    with safe_open(file, "pt") as opened:
+        about = opened.metadata()
+        tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+    state = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
+    return {
+        **{key: json.loads(about[key]) for key in ("hyper_parameters", "retinalesion")},
+        "state_dict": state,
+    }
 
 
 class WholeFiles(TorchCheckpointIO):

@@ -1,5 +1,6 @@
 """What all tasks share: optimizer, schedule, and checkpoints that stand alone."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -7,6 +8,8 @@ from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
+from retinalesion.data.quality import Limits, limits_of, measure
+from retinalesion.data.store import Row, Store
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
 from retinalesion.training.checkpoints import checkpoints
@@ -14,6 +17,7 @@ from retinalesion.training.schedule import AveragedWeights, SwitchAtShare, TwoSt
 from retinalesion.training.tables import TestTables
 
 CHECKPOINT_FORMAT = 1
+LOOKED_AT = 200  # training photographs, evenly drawn, whose quality sets the limits
 
 
 class Task(LightningModule):
@@ -36,6 +40,7 @@ class Task(LightningModule):
         self.store_fingerprint = ""
         self.trained_side = 0  # of the square, in pixels
         self.seen_side = 0  # of the latest test
+        self.quality_limits: Limits = {}  # of photographs like those that it was trained on
 
     @property
     def learned(self) -> Tensor:
@@ -57,6 +62,7 @@ class Task(LightningModule):
         datamodule = getattr(self.trainer, "datamodule", None)
         if datamodule is not None:
             self.store_fingerprint, self.trained_side = datamodule.store.fingerprint, datamodule.side
+            self.quality_limits = _quality_limits(datamodule.store, datamodule.rows("train"))
         self.begin(datamodule)
 
     @property
@@ -102,6 +108,7 @@ class Task(LightningModule):
             "stage": self.stage,
             "fingerprint": self.store_fingerprint,
             "side": self.trained_side,
+            "quality": {name: list(limits) for name, limits in self.quality_limits.items()},
         }
         name = f"{type(self).__module__}.{type(self).__qualname__}"
         checkpoint.get("hyper_parameters", {}).setdefault("_class_path", name)
@@ -122,6 +129,7 @@ class Task(LightningModule):
             )
         self.stage, self.store_fingerprint = ours["stage"], ours["fingerprint"]
         self.trained_side = ours.get("side", 0)
+        self.quality_limits = {name: (low, high) for name, (low, high) in ours.get("quality", {}).items()}
 
     def log_score(self, name: str, value: float, prog_bar: bool = False) -> None:
         """Log what all processes have computed from the counts of all, at the end of an epoch."""
@@ -132,3 +140,11 @@ class Task(LightningModule):
         for code, value in zip(CODES, values.tolist(), strict=True):
             if value == value:
                 self.log_score(f"{name}/{code}", value)
+
+
+def _quality_limits(store: Store, rows: Sequence[Row]) -> Limits:
+    figures = [measure(store.image(row.id)) for row in rows[:: -(-len(rows) // LOOKED_AT)]]
+    try:
+        return limits_of(figures)
+    except ValueError:  # pictures too small or too odd to be measured: the package's own limits count
+        return {}

@@ -1,0 +1,49 @@
+"""``retinalesion analyze PHOTOGRAPHS...``: lesion maps, grade, evidence and a report, of any photographs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+
+from retinalesion.errors import UserError
+
+
+def main(name: str, arguments: Sequence[str]) -> None:
+    """Analyze photographs.
+
+    Raises:
+        UserError: as `retinalesion.report.analyze.analyze` raises; or none of the photographs could be read.
+        argparse.ArgumentError: an argument is wrong.
+    """
+    parser = ArgumentParser(
+        prog=f"retinalesion {name}",
+        exit_on_error=False,
+        description="Find lesions in photographs, grade them, and leave tables and a report to open.",
+    )
+    parser.add_argument("photographs", type=Path, nargs="+", help="files, folders or stores")
+    parser.add_argument("--out", type=Path, default=Path("analysis"), help="folder for all results")
+    parser.add_argument(
+        "--checkpoint", type=Path, help="of a run, or a portable one; by default the model in the box"
+    )
+    parser.add_argument("--probabilities", action="store_true", help="write 16-bit probability pictures too")
+    given = parser.parse_args(list(arguments))
+
+    from retinalesion.report.analyze import analyze  # imports torch, which --help does without
+
+    readings = analyze(
+        given.photographs, given.out, checkpoint=given.checkpoint, probabilities=given.probabilities
+    )
+    unread = [reading for reading in readings if reading.error]
+    for reading in unread:
+        print(f"not read: {reading.error}")
+    if len(unread) == len(readings):
+        raise UserError("none of the photographs could be read; the reasons stand above and in the tables.")
+    refer = sum(bool(reading.referable) for reading in readings)
+    ungradable = sum(reading.quality is not None and not reading.quality.gradable for reading in readings)
+    print(
+        f"{len(readings)} photographs: {refer} to refer, of which {ungradable} ungradable; "
+        f"{len(unread)} could not be opened."
+    )
+    print(f"Report: {given.out / 'report' / 'index.html'}")
+    print(f"Tables: {given.out / 'readings.csv'}, {given.out / 'findings.csv'}")
+    print("For research, not for diagnosis. Macular oedema is not judged.")

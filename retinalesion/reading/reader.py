@@ -1,0 +1,243 @@
+"""Photograph and checkpoint to reading: one pass of the network, then what follows from its maps."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from retinalesion import __version__
+from retinalesion.data.decode import read_photograph
+from retinalesion.data.field import find_field, from_square, to_square
+from retinalesion.data.photograph import Disc, Point
+from retinalesion.data.quality import LIMITS, judge, measure
+from retinalesion.data.store import Box, Row
+from retinalesion.errors import PhotographError
+from retinalesion.lesions import CODES, NO_GRADE
+from retinalesion.reading.evidence import agreement_of, evidence_lines, referable_of, weigh_findings
+from retinalesion.reading.findings import findings_of
+from retinalesion.reading.reading import Finding, Quality, Reading
+from retinalesion.training.checkpoints import load_checkpoint
+from retinalesion.training.grades import OPERATING_POINT
+from retinalesion.training.metrics import THRESHOLD
+from retinalesion.training.task import Task
+from retinalesion.training.tasks import task_from
+
+SIDE = 896  # where a checkpoint does not say at which side it was trained: the paper's
+
+
+class Subject(NamedTuple):
+    """A photograph as it is known before it is read.
+
+    Attributes:
+        id: unique in a batch.
+        file: as it was named.
+        width: own pixels.
+        height: own pixels.
+        box: its field of view.
+        disc: where known.
+        fovea: where known.
+        truth_grade: where a table says.
+    """
+
+    id: str
+    file: str
+    width: int
+    height: int
+    box: Box
+    disc: Disc | None = None
+    fovea: Point | None = None
+    truth_grade: int | None = None
+
+    @classmethod
+    def of_row(cls, row: Row) -> Self:
+        """Of a store."""
+        grade = None if row.grade == NO_GRADE else row.grade
+        return cls(row.id, row.name, row.width, row.height, row.box, row.disc, row.fovea, grade)
+
+
+class Seen(NamedTuple):
+    """A photograph that has been read, with its pictures.
+
+    Attributes:
+        reading: what is said of it.
+        square: its field of view, uint8 (s, s, 3).
+        maps: probabilities of lesions, float32 (8, m, m), all 0 for lesions not learned; of the same square.
+        planes: where they exceed 0.5 at the photograph's own size, uint8 (height, width), bit j = lesion j.
+    """
+
+    reading: Reading
+    square: NDArray[np.uint8]
+    maps: NDArray[np.float32]
+    planes: NDArray[np.uint8]
+
+
+class Model(NamedTuple):
+    """What a reading has to know of the network behind it.
+
+    Attributes:
+        name: of the network and this package's version.
+        learned: codes of the lesions that it knows.
+        limits: of quality, as `retinalesion.data.quality.limits_of` gives them.
+        operating_point: of P(DR2) + P(DR3) + P(DR4), from which to refer.
+    """
+
+    name: str
+    learned: tuple[str, ...]
+    limits: Mapping[str, tuple[float, float]]
+    operating_point: float
+
+    @classmethod
+    def of(cls, task: Task) -> Self:
+        """Of a trained task."""
+        name = f"{task.hparams['network']} on {task.hparams['encoder']}, retinalesion {__version__}"
+        learned = tuple(code for code, known in zip(CODES, task.learned.tolist(), strict=True) if known)
+        return cls(name, learned, task.quality_limits or LIMITS, OPERATING_POINT)
+
+
+class Reader:
+    """A trained network, ready to read photographs.
+
+    Args:
+        task: trained; it is put into eval mode.
+        side: of the square that it sees; None for the side at which it was trained.
+    """
+
+    def __init__(self, task: Task, side: int | None = None) -> None:
+        self.task, self.side = task.eval(), side or task.trained_side or SIDE
+        self.model = Model.of(task)
+
+    @classmethod
+    def from_checkpoint(cls, file: Path | str) -> Self:
+        """Of a run's checkpoint (``.ckpt``), or of a portable one (``.safetensors``).
+
+        Raises:
+            UserError: missing, cut off, or not a checkpoint of this package.
+        """
+        task = task_from(load_checkpoint(Path(file)))
+        return cls(task.to("cuda" if torch.cuda.is_available() else "cpu"))
+
+    def maps_of(self, square: NDArray[np.uint8]) -> tuple[NDArray[np.float32], tuple[float, ...]]:
+        """One pass.
+
+        Args:
+            square: field of view, uint8 (s, s, 3).
+
+        Returns:
+            Probabilities of lesions float32 (8, side, side), and of DR0 to DR4; none where it does not grade.
+        """
+        seen = to_square(square, Box(0, 0, square.shape[0]), self.side)
+        image = torch.from_numpy(seen).to(self.task.device).permute(2, 0, 1)[None].float() / 255
+        with torch.inference_mode():
+            out = self.task.predict_step({"image": image, "id": [""]}, 0)
+        return unpacked(out, 0, self.side)
+
+    def read(self, file: Path, id: str) -> Seen:
+        """Read a photograph of any size.
+
+        Args:
+            file: of the photograph.
+            id: for the reading.
+
+        Raises:
+            PhotographError: it cannot be opened.
+        """
+        rgb = read_photograph(file)
+        height, width = rgb.shape[:2]
+        box = find_field(rgb)
+        square = to_square(rgb, box, self.side)
+        return see(Subject(id, str(file), width, height, box), square, *self.maps_of(square), self.model)
+
+    def read_or_tell(self, file: Path, id: str) -> Seen | Reading:
+        """As `read`; of a photograph that cannot be opened, a reading that says why."""
+        try:
+            return self.read(file, id)
+        except PhotographError as error:
+            return Reading(id=id, file=str(file), model=self.model.name, error=str(error))
+
+
+def unpacked(out: Mapping[str, Any], place: int, side: int) -> tuple[NDArray[np.float32], tuple[float, ...]]:
+    """One photograph of what a task predicts: maps (8, side, side), 0 where it has none, and grades."""
+    maps, grades = out.get("lesions"), out.get("grade")
+    none = np.zeros((len(CODES), side, side), np.float32)
+    return (
+        none if maps is None else maps[place].cpu().numpy(),
+        () if grades is None else tuple(grades[place].tolist()),
+    )
+
+
+def see(
+    subject: Subject,
+    square: NDArray[np.uint8],
+    maps: NDArray[np.float32],
+    grades: tuple[float, ...],
+    model: Model,
+) -> Seen:
+    """The reading of a photograph from the outputs of a network.
+
+    Maps are enlarged to the photograph's own pixels and cut at 0.5 after, so that findings, planes and
+    lesions present agree.
+
+    Args:
+        subject: the photograph.
+        square: its field of view, uint8 (s, s, 3).
+        maps: of lesions, float32 (8, m, m).
+        grades: probabilities of DR0 to DR4; empty where the model does not grade.
+        model: that gave them.
+    """
+    figures = measure(square)
+    reasons = judge(figures, model.limits)
+    planes = np.zeros((subject.height, subject.width), np.uint8)
+    findings: list[Finding] = []
+    probability: dict[str, float] = {}
+    for j, code in enumerate(CODES):
+        if code in model.learned:
+            own = from_square(maps[j], subject.box, planes.shape)
+            planes |= (own > THRESHOLD).astype(np.uint8) << j
+            findings += findings_of(code, own, subject.box, subject.fovea, subject.disc)
+            probability[code] = float(own.max())
+    reading = Reading(
+        id=subject.id,
+        file=subject.file,
+        width=subject.width,
+        height=subject.height,
+        box=subject.box,
+        quality=Quality(not reasons, reasons, figures),
+        learned=model.learned,
+        probability=probability,
+        findings=tuple(findings),
+        truth_grade=subject.truth_grade,
+        model=model.name,
+    )
+    return Seen(_concluded(reading, grades, model), square, maps, planes)
+
+
+def _concluded(reading: Reading, grades: tuple[float, ...], model: Model) -> Reading:
+    """The reading with what follows from its findings and the network's grade."""
+    assert reading.quality is not None
+    gradable, reasons = reading.quality.gradable, reading.quality.reasons
+    weighed = weigh_findings(reading.findings)
+    grade = int(np.argmax(grades)) if grades and gradable else None
+    lines = evidence_lines(reading.findings, model.learned, grade)
+    if not gradable:  # what was not seen in it may be there
+        lines = tuple(line for line in lines if line.role != "none")
+    agreement, text = agreement_of(grade, weighed.supported, weighed.lifted, model.learned)
+    refer, likely, why = referable_of(
+        grades or None, weighed.supported, model.operating_point, gradable, reasons
+    )
+    return replace(
+        reading,
+        grade=grade,
+        grade_probabilities=grades if gradable else (),
+        supported=weighed.supported if gradable else None,
+        lifted=weighed.lifted if gradable else None,
+        evidence=lines,
+        agreement=agreement,
+        agreement_text=text,
+        referable=refer,
+        referable_probability=likely,
+        referable_reason=why,
+    )

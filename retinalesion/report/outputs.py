@@ -1,0 +1,173 @@
+"""What readings leave on disk, the same from `analyze` and from Lightning's ``predict``.
+
+A folder::
+
+    readings.jsonl             a reading per line, all of it (docs/readings.md)
+    readings.csv               a row per photograph
+    findings.csv               a row per finding
+    planes/ID.png              own size, 8-bit grey, bit j = lesion j (bit 0 = MA), as in a store
+    overlays/ID.png            the field of view with the lesions drawn in
+    key.png                    the overlays' colours
+    probabilities/ID_MA.png    own size, 16-bit grey, probability times 65535; only if asked for
+    report/index.html          the report
+
+Lines and rows are written last, so that what they list is there.
+"""
+
+import shutil
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retinalesion.data.field import from_square
+from retinalesion.data.store import Box, replace_file, write_png
+from retinalesion.errors import UserError
+from retinalesion.lesions import CODES, GRADES
+from retinalesion.pictures import key, overlay
+from retinalesion.reading.reader import Seen
+from retinalesion.reading.reading import Reading
+from retinalesion.report.page import write_report
+from retinalesion.report.pictures import write_pictures
+from retinalesion.training.metrics import THRESHOLD
+from retinalesion.training.tables import write_csv
+
+FULL = 65535  # what probability 1 is in a 16-bit picture
+LINES = "readings.jsonl"
+
+
+class Outputs:
+    """The folder of a batch of readings.
+
+    Args:
+        folder: to write to.
+        probabilities: write the map of every learned lesion too.
+    """
+
+    def __init__(self, folder: Path, probabilities: bool = False) -> None:
+        self.folder, self.probabilities = folder, probabilities
+
+    def begin(self) -> None:
+        """Clear away an earlier batch, which would not belong to what comes now.
+
+        Raises:
+            UserError: the folder holds something else.
+        """
+        pictures = [self.folder / name for name in ("planes", "overlays", "probabilities", "report")]
+        tables = [self.folder / name for name in (LINES, "readings.csv", "findings.csv", "key.png")]
+        ours = {*pictures, *tables}
+        if self.folder.exists() and (not self.folder.is_dir() or set(self.folder.iterdir()) - ours):
+            raise UserError(f"{self.folder} holds other things. Name a new or an empty folder.")
+        for file in tables:
+            file.unlink(missing_ok=True)
+        for pictured in pictures:
+            shutil.rmtree(pictured, ignore_errors=True)
+
+    def write(
+        self, seen: Seen, truth: NDArray[np.bool_] | None = None, annotated: Collection[str] = ()
+    ) -> Reading:
+        """Write the pictures of one photograph.
+
+        Args:
+            seen: the photograph.
+            truth: what experts marked, bool (8, s, s), in the same square; None where nobody did.
+            annotated: codes of the lesions that the experts looked for.
+
+        Returns:
+            Its reading.
+        """
+        reading, square = seen.reading, seen.square
+        side = square.shape[0]
+        planes = np.stack([_at(map, side) > THRESHOLD for map in seen.maps])
+        write_png(self.folder / "planes" / f"{reading.id}.png", seen.planes)
+        write_png(self.folder / "overlays" / f"{reading.id}.png", overlay(square, planes))
+        write_pictures(self.folder / "report", reading.id, square, planes, truth, annotated)
+        if self.probabilities:
+            for code in reading.learned:
+                own = from_square(seen.maps[CODES.index(code)], reading.box, seen.planes.shape)
+                # Halves go down, so that the map above one half is the plane.
+                sixteen_bit = np.ceil(own * FULL - 0.5).astype(np.uint16)
+                write_png(self.folder / "probabilities" / f"{reading.id}_{code}.png", sixteen_bit)
+        return reading
+
+    def finish(self, readings: Sequence[Reading]) -> Path:
+        """Write lines, tables and the report.
+
+        Args:
+            readings: of the whole batch, with unique ids.
+
+        Returns:
+            The report's page.
+        """
+        learned = next((reading.learned for reading in readings if reading.learned), ())
+        if learned:
+            write_png(self.folder / "key.png", key(720, learned))
+        page = write_report(self.folder / "report", readings)
+        write_csv(
+            self.folder / "findings.csv", [line for reading in readings for line in finding_rows(reading)]
+        )
+        write_csv(self.folder / "readings.csv", [photograph_row(reading) for reading in readings])
+        text = "".join(f"{reading.as_json()}\n" for reading in readings)
+        replace_file(self.folder / LINES, lambda beside: beside.write_text(text, "utf-8", "replace"))
+        return page
+
+
+def _at(map: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """A map of the square at another side."""
+    return from_square(map, Box(0, 0, side), (side, side))
+
+
+def photograph_row(reading: Reading) -> dict[str, Any]:
+    """A reading as a line of ``readings.csv``; what was not learned is called that, never absent."""
+    quality = reading.quality
+    cells: dict[str, Any] = {
+        "id": reading.id,
+        "file": reading.file,
+        "gradable": "" if quality is None else int(quality.gradable),
+        "grade": _known(reading.grade),
+        "referable": "" if reading.referable is None else int(reading.referable),
+        "referable_probability": _known(reading.referable_probability),
+        "supported": _known(reading.supported),
+        "lifted": _known(reading.lifted),
+        "agreement": reading.agreement_text,
+        "referable_reason": reading.referable_reason,
+        "quality": "" if quality is None else "; ".join(quality.reasons),
+        "truth_grade": _known(reading.truth_grade),
+        "error": reading.error,
+    }
+    graded = reading.grade_probabilities or ("",) * len(GRADES)
+    cells |= {f"P({name})": _known(p) for name, p in zip(GRADES, graded, strict=True)}
+    return cells | _lesion_cells(reading)
+
+
+def _lesion_cells(reading: Reading) -> dict[str, Any]:
+    cells: dict[str, Any] = {}
+    for code in CODES:
+        figures = [f"{code}_{name}" for name in ("present", "probability", "pixels", "regions")]
+        if reading.error:
+            values: tuple[Any, ...] = ("", "", "", "")
+        elif code not in reading.learned:
+            values = ("not learned", "", "", "")
+        else:
+            found = [finding for finding in reading.findings if finding.lesion == code]
+            pixels = sum(finding.pixels for finding in found)
+            values = (int(bool(found)), _known(reading.probability[code]), pixels, len(found))
+        cells |= dict(zip(figures, values, strict=True))
+    return cells
+
+
+def finding_rows(reading: Reading) -> list[Mapping[str, Any]]:
+    """The findings of a photograph as lines of ``findings.csv``."""
+    return [
+        {"id": reading.id, **{name: _known(value) for name, value in asdict(finding).items()}}
+        for finding in reading.findings
+    ]
+
+
+def _known(value: Any) -> Any:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "" if value is None else value

@@ -1,0 +1,74 @@
+"""Lightning's ``predict`` writes readings too: on one process or many, each photograph once."""
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+
+from retinalesion.data.datamodule import FundusDataModule
+from retinalesion.data.store import Row, Store
+from retinalesion.reading.reader import Model, Subject, see, unpacked
+from retinalesion.reading.reading import Reading
+from retinalesion.report.analyze import truth_of
+from retinalesion.report.outputs import Outputs
+from retinalesion.training.checkpoints import output_folder
+from retinalesion.training.tables import gather
+
+
+class ReadingWriter(Callback):
+    """Write what a network says of each photograph, one at a time, to ``predict`` of the run.
+
+    The folder is as `retinalesion.report.outputs` describes it. Each process writes the pictures of its
+    share; the first one gathers the readings and writes tables and report. The command line adds this
+    callback; in a notebook: ``Trainer(callbacks=[ReadingWriter()])``, where ``return_predictions=False`` keeps the maps of a
+    large set out of memory. Batches that do not come from a `FundusDataModule` are left alone, for nothing
+    tells their photographs' own size.
+
+    Args:
+        probabilities: write the map of every learned lesion too.
+    """
+
+    def __init__(self, probabilities: bool = False) -> None:
+        self.probabilities = probabilities
+        self.outputs: Outputs | None = None
+        self.store: Store | None = None
+        self.photographs: dict[str, Row] = {}
+        self.readings: list[Reading] = []
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find store and folder; what an earlier prediction left would not belong to this one."""
+        datamodule: Any = getattr(trainer, "datamodule", None)
+        self.store = datamodule.store if isinstance(datamodule, FundusDataModule) else None
+        self.photographs = {row.id: row for row in self.store.rows} if self.store else {}
+        self.outputs = Outputs(output_folder(trainer) / "predict", self.probabilities)
+        self.readings = []
+        if trainer.is_global_zero and self.store:
+            self.outputs.begin()
+        trainer.strategy.barrier()  # no process writes before the first has cleared the folder
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Write the photographs of a batch; blanks, which only even out processes, have no id."""
+        task: Any = pl_module
+        for place, id in enumerate(outputs["id"]):
+            if id in self.photographs:
+                assert self.store is not None
+                assert self.outputs is not None
+                row = self.photographs[id]
+                maps, grades = unpacked(outputs, place, batch["image"].shape[-1])
+                seen = see(Subject.of_row(row), self.store.image(id), maps, grades, Model.of(task))
+                self.readings.append(self.outputs.write(seen, *truth_of(self.store, row)))
+
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Gather the readings of all processes; write tables and report."""
+        readings = sorted(gather(self.readings), key=lambda reading: reading.id)
+        if trainer.is_global_zero and self.outputs and readings:
+            page = self.outputs.finish(readings)
+            rank_zero_info(f"{len(readings)} photographs read: {page}")
