@@ -51,6 +51,7 @@ def _show_log() -> None:
         log.setLevel(logging.INFO)
     for noise in (
         "Experiment logs directory",  # holds the config by then; a resumed run keeps its metrics
+        r"Found .* module\(s\) in eval mode",  # a frozen lesion network
         ".*does not have many workers",  # chosen on purpose, see FundusDataModule
         "Checkpoint directory .* exists and is not empty",  # of a resumed run
         "LightningCLI's args parameter",  # given on purpose

@@ -42,6 +42,7 @@ def analyze(
     work = list(_work([Path(name) for name in named]))
     reader = Reader.from_checkpoint(checkpoint or box())
     outputs = Outputs(Path(out), probabilities)
+    outputs.require_ours()
     outputs.begin()
     readings: list[Reading] = []
     columns = (TextColumn("analyze"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

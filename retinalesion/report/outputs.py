@@ -37,6 +37,8 @@ from retinalesion.training.tables import write_csv
 
 FULL = 65535  # what probability 1 is in a 16-bit picture
 LINES = "readings.jsonl"
+TABLES = (LINES, "readings.csv", "findings.csv", "key.png")
+PICTURES = ("planes", "overlays", "probabilities", "report")
 
 
 class Outputs:
@@ -50,21 +52,22 @@ class Outputs:
     def __init__(self, folder: Path, probabilities: bool = False) -> None:
         self.folder, self.probabilities = folder, probabilities
 
-    def begin(self) -> None:
-        """Clear away an earlier batch, which would not belong to what comes now.
+    def require_ours(self) -> None:
+        """See that the folder is new, empty or an earlier analysis.
 
         Raises:
-            UserError: the folder holds something else.
+            UserError: it holds something else.
         """
-        pictures = [self.folder / name for name in ("planes", "overlays", "probabilities", "report")]
-        tables = [self.folder / name for name in (LINES, "readings.csv", "findings.csv", "key.png")]
-        ours = {*pictures, *tables}
+        ours = {self.folder / name for name in (*TABLES, *PICTURES)}
         if self.folder.exists() and (not self.folder.is_dir() or set(self.folder.iterdir()) - ours):
-            raise UserError(f"{self.folder} holds other things. Name a new or an empty folder.")
-        for file in tables:
-            file.unlink(missing_ok=True)
-        for pictured in pictures:
-            shutil.rmtree(pictured, ignore_errors=True)
+            raise UserError(f"{self.folder} holds other things. Name a new or an empty folder with --out.")
+
+    def begin(self) -> None:
+        """Clear away an earlier batch, which would not belong to what comes now."""
+        for name in TABLES:
+            (self.folder / name).unlink(missing_ok=True)
+        for name in PICTURES:
+            shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def write(
         self, seen: Seen, truth: NDArray[np.bool_] | None = None, annotated: Collection[str] = ()

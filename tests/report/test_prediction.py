@@ -1,5 +1,8 @@
+"""What `predict` leaves: readings and pictures at the photographs' own size, each photograph once."""
+
 import csv
-from types import SimpleNamespace
+import json
+from collections import Counter
 
 import cv2
 import numpy as np
@@ -15,7 +18,7 @@ from retinalesion.data.sources.folder import FolderSource
 from retinalesion.data.store import Store, unpack
 from retinalesion.data.synthetic import SyntheticSource
 from retinalesion.lesions import CODES
-from retinalesion.training.predictions import PredictionWriter
+from retinalesion.report.prediction import ReadingWriter
 
 LEARNED = ("MA", "iHE", "HaEx", "CWS", "pHE")
 SOURCE = SyntheticSource(count=5, side=160, seed=3)
@@ -27,7 +30,9 @@ class Knowing(LightningModule):
 
     def __init__(self):
         super().__init__()
-        self.network = SimpleNamespace(learned_codes=LEARNED)
+        self.learned = torch.tensor([code in LEARNED for code in CODES])
+        self.quality_limits = {}
+        self.save_hyperparameters({"network": "knowing", "encoder": "none"})
 
     def predict_step(self, batch, batch_idx):
         learned = torch.tensor([code in LEARNED for code in CODES]).view(1, -1, 1, 1)
@@ -44,7 +49,7 @@ def predict(run, store, processes=1, probabilities=False, evaluate="all"):
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[PredictionWriter(probabilities)],
+        callbacks=[ReadingWriter(probabilities)],
     )
     data = FundusDataModule(str(store), evaluate=evaluate, workers=0)
     trainer.predict(Knowing(), data, return_predictions=False)
@@ -52,7 +57,7 @@ def predict(run, store, processes=1, probabilities=False, evaluate="all"):
 
 
 def table_of(folder):
-    with (folder / "predictions.csv").open(newline="") as lines:
+    with (folder / "readings.csv").open(newline="") as lines:
         return {row["id"]: row for row in csv.DictReader(lines)}
 
 
@@ -101,7 +106,7 @@ def test_the_table_counts_what_the_planes_show(folder, store):
 
 
 def test_grades_stand_in_the_table_as_known(folder, store):
-    assert {id: int(row["grade"]) for id, row in table_of(folder).items()} == {
+    assert {id: int(row["truth_grade"]) for id, row in table_of(folder).items()} == {
         row.id: row.grade for row in Store(store).rows
     }
 
@@ -149,9 +154,34 @@ def test_the_table_tells_of_the_latest_prediction_and_maps_are_written_only_on_r
     assert not [file for file in folder.rglob("*") if ".part" in file.name]
 
 
+def test_the_report_has_truth_where_there_is_truth(folder, store):
+    opened = Store(store)
+    assert (folder / "report/index.html").is_file()
+    lines = [json.loads(line) for line in (folder / "readings.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in lines] == [row.id for row in opened.rows]
+    for row in opened.rows:
+        drawn = json.loads((folder / "report/photographs" / row.id / "pictures.json").read_text())
+        assert set(drawn["truth"]) == {code for code, pixels in row.pixels.items() if pixels}
+
+
+def test_findings_add_up_to_the_planes(folder):
+    with (folder / "findings.csv").open(newline="") as lines:
+        pixels = Counter()
+        for row in csv.DictReader(lines):
+            pixels[row["id"], row["lesion"]] += int(row["pixels"])
+    counted = {
+        (id, code): int(row[f"{code}_pixels"])
+        for id, row in table_of(folder).items()
+        for code in LEARNED
+        if int(row[f"{code}_pixels"])
+    }
+    assert pixels == counted
+
+
 def test_two_processes_write_every_photograph_once(store, folder, tmp_path):
     shared = predict(tmp_path, store, processes=2, probabilities=True)  # 5 photographs: one has a blank
-    assert (shared / "predictions.csv").read_bytes() == (folder / "predictions.csv").read_bytes()
+    for table in ("readings.csv", "findings.csv", "readings.jsonl", "report/index.html"):
+        assert (shared / table).read_bytes() == (folder / table).read_bytes()
     assert {file.relative_to(shared) for file in shared.rglob("*.png")} == {
         file.relative_to(folder) for file in folder.rglob("*.png")
     }
@@ -164,4 +194,4 @@ def test_photographs_without_any_truth_are_predicted_too(tmp_path):
     prepare(FolderSource(tmp_path / "mine"), tmp_path / "store", side=SIDE, jobs=1)
     table = table_of(predict(tmp_path / "run", tmp_path / "store"))
     assert len(table) == 2
-    assert {row["grade"] for row in table.values()} == {""}
+    assert {row["truth_grade"] for row in table.values()} == {""}
