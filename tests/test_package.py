@@ -45,6 +45,14 @@ def test_wheel_is_typed_and_licensed(installed):
     assert not (installed / "tests").exists()
 
 
+def test_wheel_holds_all_that_a_report_is_made_of(installed):
+    room = CHECKOUT / "retinalesion/report"
+    files = {file.relative_to(room) for part in ("static", "templates") for file in (room / part).iterdir()}
+    assert files
+    for file in files:
+        assert (installed / "retinalesion/report" / file).read_bytes() == (room / file).read_bytes()
+
+
 def test_a_config_here_comes_before_the_shipped_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert find_config("lnet.yaml") == shipped_configs()["lnet.yaml"]

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any, Literal, NamedTuple
 
@@ -12,7 +12,7 @@ from retinalesion.report.pictures import Pictures, safe_name
 
 State = Literal["read", "ungradable", "error"]
 GRADE_NAMES = (
-    "no sign of diabetic retinopathy",
+    "no apparent retinopathy",
     "mild non-proliferative",
     "moderate non-proliferative",
     "severe non-proliferative",
@@ -36,11 +36,13 @@ class Row:
     Attributes:
         name: in links and folders.
         reading: itself.
+        present: codes of the lesions found.
         thumbnail: there is one.
     """
 
     name: str
     reading: Reading
+    present: tuple[str, ...]
     thumbnail: bool
 
     @property
@@ -88,13 +90,13 @@ class Row:
             "reference": -1 if reading.truth_grade is None else reading.truth_grade,
             "agreement": -1 if reading.error else list(SIGNS).index(reading.agreement),
             "refer": certain if probability is None else certain + probability,
-            "lesions": len(reading.present) + min(len(reading.findings), 9999) / 10000,
+            "lesions": len(self.present) + min(len(reading.findings), 9999) / 10000,
         }
 
     def values(self, facet: str) -> tuple[str, ...]:
         """What a facet finds in this row."""
         if facet == "lesion":
-            return self.reading.present
+            return self.present
         if facet == "state":
             return (self.state,)
         if self.reading.error:
@@ -121,16 +123,16 @@ class Facet(NamedTuple):
 _ORDER: dict[str, tuple[str, Sequence[str]]] = {
     "grade": ("Grade", (*GRADES, _NO_GRADE)),
     "refer": ("Referral", ("refer", "no referral")),
-    "agreement": ("Grade and evidence", tuple(SIGNS)),
-    "lesion": ("Lesion", CODES),
     "state": ("Photograph", ("read", "ungradable", "error")),
+    "agreement": ("Agreement with evidence", tuple(SIGNS)),
+    "lesion": ("Lesion", CODES),
 }
 
 
 def rows_of(readings: Sequence[Reading], pictures: Sequence[Pictures | None]) -> tuple[Row, ...]:
     """One row a reading."""
     return tuple(
-        Row(safe_name(reading.id), reading, found is not None)
+        Row(safe_name(reading.id), reading, reading.present, found is not None)
         for reading, found in zip(readings, pictures, strict=True)
     )
 
@@ -150,16 +152,17 @@ def facets_of(rows: Sequence[Row]) -> tuple[Facet, ...]:
 def details_of(row: Row, pictures: Pictures | None) -> dict[str, Any]:
     """Plain values for the page of one photograph: the reading, with findings summed up per lesion."""
     reading = row.reading
-    plain = reading.as_dict()
-    findings = plain.pop("findings")
-    plain["lesions"] = {
-        code: {
-            "count": sum(one["lesion"] == code for one in findings),
-            "pixels": sum(one["pixels"] for one in findings if one["lesion"] == code),
-            "share": sum(one["share"] for one in findings if one["lesion"] == code),
+    plain = replace(reading, findings=()).as_dict()
+    del plain["findings"]
+    plain["present"] = row.present
+    plain["lesions"] = {}
+    for code in row.present:
+        found = [finding for finding in reading.findings if finding.lesion == code]
+        plain["lesions"][code] = {
+            "count": len(found),
+            "pixels": sum(finding.pixels for finding in found),
+            "share": sum(finding.share for finding in found),
         }
-        for code in reading.present
-    }
     plain["state"] = row.state
     plain["sign"] = row.sign
     plain["pictures"] = pictures and pictures._asdict()

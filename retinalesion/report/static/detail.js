@@ -4,13 +4,6 @@
 report.detail = (() => {
   const find = (id) => document.getElementById(id);
   const received = new Map();
-  const roles = {
-    supports: "supports",
-    lifts: "lifts to",
-    alone: "indirect, alone",
-    "not looked for": "not looked for",
-    none: "",
-  };
   let current = null;
 
   const percent = (share) => {
@@ -40,9 +33,8 @@ report.detail = (() => {
     refer.append(
       element("span", reading.referable ? "refer" : "no referral", `chip ${reading.referable ? "refer" : "calm"}`),
     );
-    const probability = reading.referable_probability;
-    const spare = probability === null ? "" : `Probability of DR2 or worse: ${Math.round(probability * 100)} %`;
-    refer.append(element("span", reading.referable_reason || spare));
+    const unread = "what cannot be read is referred, never called healthy";
+    refer.append(element("span", reading.state === "ungradable" ? unread : reading.referable_reason, "text"));
   };
 
   const showProbabilities = (reading) => {
@@ -76,8 +68,7 @@ report.detail = (() => {
       swatch.style.setProperty("--colour", `var(--${code})`);
       swatches.append(swatch);
     }
-    const role = roles[said.role] + (said.grade === null ? "" : ` DR${said.grade}`);
-    body.append(swatches, element("span", said.text, "text"), element("span", role, "role"));
+    body.append(element("span", said.text, "text"), swatches);
     item.append(body);
     return item;
   };
@@ -87,31 +78,32 @@ report.detail = (() => {
     const agreement = find("agreement");
     agreement.replaceChildren(
       element("span", reading.sign, "sign"),
-      element("span", reading.agreement_text || reading.agreement),
+      element("span", reading.agreement_text || reading.agreement, "text"),
     );
     find("lines").replaceChildren(...reading.evidence.map((said) => line(said, reading)));
   };
 
   const showLesions = (reading) => {
     const pictures = reading.pictures;
-    find("lesions").hidden = !pictures || (!reading.learned.length && !pictures.annotated.length);
+    const anything = reading.state === "read" || reading.present.length || pictures?.annotated.length;
+    find("lesions").hidden = !pictures || !anything;
+    const unlearned = [];
     for (const row of document.querySelectorAll(".layers [data-lesion]")) {
       const code = row.dataset.lesion;
       const learned = reading.learned.includes(code);
       const found = reading.lesions[code];
-      row.classList.toggle("unlearned", !learned);
-      row.classList.toggle("absent", learned && !found);
-      const count = row.querySelector(".count");
-      const share = row.querySelector(".share");
-      count.colSpan = learned ? 1 : 2;
-      share.hidden = !learned;
-      count.textContent = learned ? (found ? found.count : "none") : "not learned by this model";
-      share.textContent = found ? percent(found.share) : "";
-      share.title = found ? `${found.pixels} pixels` : "";
       const marked = pictures?.truth.includes(code);
       const asked = pictures?.annotated.includes(code);
+      const amount = row.querySelector(".amount");
+      const unread = reading.state === "read" ? "none" : "–";
+      amount.textContent = found ? `${found.count} · ${percent(found.share)}` : learned ? unread : "not learned";
+      amount.title = found ? `${found.pixels} pixels` : "";
       row.querySelector(".truth .quiet").textContent = marked ? "" : asked ? "none" : "–";
+      row.classList.toggle("absent", !found);
+      row.hidden = !learned && !asked;
+      if (!learned) unlearned.push(row.querySelector("label span").textContent);
     }
+    find("unlearned").textContent = unlearned.length ? `Not learned by this model: ${unlearned.join(", ")}.` : "";
   };
 
   const showProblems = (reading) => {

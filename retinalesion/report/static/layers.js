@@ -116,11 +116,8 @@ report.layers = (() => {
   return {
     open,
     follow,
-    pin,
     toggleFade,
     toggleAll,
     toggle: (number) => toggle(entries[number - 1]?.model),
-    isPinned: () => Boolean(pinned),
-    release: () => pin(pinned),
   };
 })();

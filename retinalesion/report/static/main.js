@@ -6,6 +6,7 @@
   const list = document.querySelector(".list");
   const help = document.getElementById("help");
   const title = document.title;
+  const narrow = matchMedia("(max-width: 980px)");
   let scrolled = 0;
   let last = null;
 
@@ -47,7 +48,7 @@
     "+": () => report.stage.zoom(1.5),
     "=": () => report.stage.zoom(1.5),
     "-": () => report.stage.zoom(1 / 1.5),
-    Escape: () => (report.layers.isPinned() ? report.layers.release() : (location.hash = "")),
+    Escape: () => (location.hash = ""),
   };
   onDetail.ArrowRight = onDetail.j;
   onDetail.ArrowLeft = onDetail.k;
@@ -69,6 +70,10 @@
   for (const button of document.querySelectorAll("[data-help]")) {
     button.addEventListener("click", () => help.showModal());
   }
+  // Where it is narrow, filters would push the list out of sight: there they are folded.
+  const fold = () => (document.querySelector(".filter").open = !narrow.matches);
+  narrow.addEventListener("change", fold);
+  fold();
   addEventListener("hashchange", route);
   route();
 })();

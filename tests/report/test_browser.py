@@ -1,0 +1,286 @@
+"""The report in headless Chromium, from disk: what a person does with it, seen in screenshots."""
+
+import shutil
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver import ActionChains, Keys
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--no-first-run", "--force-prefers-reduced-motion"),
+)
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="chromium and chromium-driver are not installed"
+)
+SHOWN = """
+const done = arguments[0];
+const pictures = [...document.querySelectorAll("#sheet img")];
+Promise.allSettled(pictures.map((one) => one.decode()))
+  .then(() => requestAnimationFrame(() => requestAnimationFrame(done)));
+"""
+
+
+class Reader:
+    """A person before the report."""
+
+    def __init__(self, driver, page):
+        self.driver, self.page = driver, page.as_uri()
+
+    def open(self, name="", width=1200, height=800):
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        self.driver.get("about:blank")  # the same page with another hash would not load again
+        self.driver.get(f"{self.page}#{name}")
+        if name:
+            self.wait(lambda: self.find("#panel").is_displayed())
+
+    def wait(self, condition):
+        WebDriverWait(self.driver, 10, 0.02).until(lambda _: condition())
+
+    def find(self, selector):
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def press(self, *keys):
+        ActionChains(self.driver, 0).send_keys(*keys).perform()
+
+    def run(self, code):
+        return self.driver.execute_script(code)
+
+    def listed(self):
+        return self.run(
+            "return [...document.querySelectorAll('#rows tr')].filter((r) => !r.hidden)"
+            ".map((r) => r.querySelector('.id').textContent)"
+        )
+
+    def choose(self, facet, value):
+        self.find(f"[data-facet={facet}] [data-value='{value}']").click()
+
+    def title(self):
+        return self.find("#title").text
+
+    def stage(self):
+        """The photograph's part of a screenshot."""
+        self.driver.execute_async_script(SHOWN)
+        screen = Image.open(BytesIO(self.driver.get_screenshot_as_png())).convert("RGB")
+        box = self.run(
+            "const b = document.getElementById('sheet').parentElement.getBoundingClientRect();"
+            "return [b.left, b.top, b.right - 70, b.bottom]"
+        )  # without the zoom buttons
+        return np.asarray(screen.crop([round(edge) for edge in box]), np.int16)
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def reader(driver, report):
+    yield Reader(driver, report.page)
+    assert driver.get_log("browser") == []
+
+
+def changed(before, after):
+    return int((np.abs(before - after).max(axis=2) > 8).sum())
+
+
+def test_switching_a_layer_changes_the_picture(reader):
+    reader.open("eye_10")
+    both = reader.stage()
+    reader.find("#layer-HaEx").click()
+    one = reader.stage()
+    reader.press("1")
+    none = reader.stage()
+    assert changed(both, one) > 100
+    assert changed(one, none) > 100
+    blue = np.array([0, 0, 255])
+    assert (np.abs(both - blue).max(axis=2) < 30).any()
+    assert not (np.abs(one - blue).max(axis=2) < 30).any()
+    reader.press("0")
+    assert changed(both, reader.stage()) == 0
+    reader.press("5")  # a lesion without a layer
+    assert changed(both, reader.stage()) == 0
+
+
+def test_fading_changes_the_picture_and_f_brings_it_back(reader):
+    reader.open("eye_10")
+    full = reader.stage()
+    reader.press("f")
+    faint = reader.stage()
+    assert changed(full, faint) > 100
+    reader.run("const f = document.getElementById('fade'); f.value = 0; f.dispatchEvent(new Event('input'))")
+    gone = reader.stage()
+    assert changed(faint, gone) > 100
+    reader.press("0")
+    assert changed(gone, reader.stage()) == 0
+    reader.press("0", "f")
+    assert changed(full, reader.stage()) == 0
+
+
+def test_truth_has_layers_of_its_own_where_there_is_truth(reader):
+    reader.open("eye_10")
+    without = reader.stage()
+    reader.press("t")
+    assert changed(without, reader.stage()) > 100
+    assert reader.find("[data-lesion=iHE] .truth .quiet").text == "none"
+    reader.open("eye_9")
+    assert not reader.find("#truth-MA").is_displayed()
+
+
+def test_evidence_lights_up_its_lesion(reader):
+    reader.open("eye_10")
+    plain = reader.stage()
+    lines = reader.driver.find_elements(By.CSS_SELECTOR, "button.line")
+    assert [line.text for line in lines] == ["1 MA was seen", "1 HaEx was seen"]
+    lines[0].click()
+    first = reader.stage()
+    assert changed(plain, first) > 100
+    lines[1].click()
+    assert changed(first, reader.stage()) > 100
+    assert reader.find(".layers .lit").get_attribute("data-lesion") == "HaEx"
+    lines[1].click()
+    reader.run("document.activeElement.blur()")
+    ActionChains(reader.driver, 0).move_to_element(reader.find("#title")).perform()
+    assert changed(plain, reader.stage()) == 0
+
+
+def test_zoom_and_pan(reader):
+    reader.open("eye_10")
+    whole = reader.stage()
+    reader.press("+")
+    near = reader.stage()
+    assert changed(whole, near) > 100
+    ActionChains(reader.driver, 0).drag_and_drop_by_offset(reader.find("#stage"), 60, 40).perform()
+    moved = reader.stage()
+    assert changed(near, moved) > 100
+    reader.find("#nearer").click()
+    reader.run(
+        "document.getElementById('stage').dispatchEvent("
+        "new WheelEvent('wheel', { deltaY: -150, clientX: 200, clientY: 200, cancelable: true }))"
+    )
+    assert changed(moved, reader.stage()) > 100
+    reader.find("#whole").click()
+    assert changed(whole, reader.stage()) == 0
+
+
+def test_filters_filter_and_count(reader, report):
+    reader.open()
+    everything = reader.listed()
+    assert everything == [" ".join(one.id.split(" ")) for one in report.readings]
+    reader.choose("refer", "refer")
+    assert reader.listed() == ["eye_10", "eye_8", "dark"]
+    assert reader.find("[data-facet=lesion] [data-value=CWS] .count").text == "0"
+    reader.choose("lesion", "MA")
+    assert reader.listed() == ["eye_10"]
+    reader.choose("lesion", "iHE")
+    assert reader.listed() == ["eye_10", "eye_8"]
+    assert reader.find("#shown").text == "2 of 6 shown"
+    reader.find("#clear").click()
+    assert reader.listed() == everything
+    for facet, value, name in (
+        ("state", "ungradable", "dark"),
+        ("state", "error", "broken"),
+        ("agreement", "cannot be judged", "eye_8"),
+        ("grade", "DR0", "eye_9"),
+    ):
+        reader.choose(facet, value)
+        assert reader.listed() == [name]
+        reader.choose(facet, value)
+
+
+def test_every_column_sorts_both_ways(reader):
+    reader.open()
+    found = {}
+    for heading in reader.driver.find_elements(By.CSS_SELECTOR, "[data-sort]"):
+        heading.click()
+        once = reader.listed()
+        heading.click()
+        found[heading.get_attribute("data-sort")] = once
+        assert reader.listed() != once
+    assert [name for name in found["name"] if "eye" in name] == ["eye_8", "eye_9", "eye_10"]
+    assert found["grade"][:2] == ["eye_8", "eye_10"]
+    assert found["grade"][-2:] == ["dark", "broken"]
+    assert found["reference"][0] == "eye_10"
+    assert found["refer"][:3] == ["eye_8", "eye_10", "dark"]
+    assert found["lesions"][0] == "eye_10"
+    assert found["agreement"][1] == "eye_8"
+
+
+def test_keys_lead_through_the_photographs_and_back(reader):
+    reader.open()
+    reader.find("[data-sort=name]").click()
+    reader.choose("refer", "refer")
+    reader.run("document.activeElement.blur()")
+    reader.press("j", Keys.ENTER)
+    reader.wait(lambda: reader.title() == "dark")
+    reader.press("j")
+    reader.wait(lambda: reader.title() == "eye_8")
+    reader.press(Keys.ARROW_RIGHT)
+    reader.wait(lambda: reader.title() == "eye_10")
+    assert reader.find("#position").text == "3 of 3"
+    reader.press("j")  # there is no further one
+    reader.press("k")
+    reader.wait(lambda: reader.title() == "eye_8")
+    reader.press("?")
+    assert reader.find("#help").is_displayed()
+    reader.press(Keys.ESCAPE)
+    assert not reader.find("#help").is_displayed()
+    reader.press(Keys.ESCAPE)
+    reader.wait(lambda: reader.find(".list").is_displayed())
+    assert reader.listed() == ["dark", "eye_8", "eye_10"]
+    assert reader.run("return document.activeElement.closest('tr').dataset.name") == "eye_8"
+
+
+def test_what_was_not_read_says_why(reader):
+    reader.open("dark")
+    assert reader.find("#grade").text == "Ungradable"
+    assert reader.find("#refer .chip").text == "refer"
+    assert reader.find("#quality").text.endswith("it is too dark")
+    reader.open("broken")
+    assert reader.find("#grade").text == "Error"
+    assert "broken.jpg: not a picture" in reader.find("#error").text
+    assert reader.find("#refer").text == ""
+
+
+def test_what_was_not_learned_is_named(reader):
+    reader.open("eye_9")
+    assert reader.find("#unlearned").text.startswith("Not learned by this model: vitreous haemorrhage, ")
+    assert reader.find("[data-lesion=MA] .amount").text == "none"
+    assert not reader.find(".layers [data-lesion=NV]").is_displayed()
+
+
+def test_markup_in_a_name_stays_text(reader, report):
+    odd = report.readings[-1].id
+    reader.open()
+    assert odd in reader.listed()
+    reader.run("[...document.querySelectorAll('.who a')].at(-1).click()")
+    reader.wait(lambda: reader.run("return document.getElementById('title').textContent") == odd)
+    reader.wait(lambda: reader.find("#panel").is_displayed())
+    assert f"{odd}.jpg" in reader.run("return document.getElementById('facts').textContent")
+    assert not reader.run("return document.querySelectorAll('img[src=x]').length")
+    assert reader.driver.title.startswith("<img src=x onerror=")
+
+
+@pytest.mark.parametrize("name", ["", "eye_10", "dark", "broken"])
+def test_a_phone_needs_no_scrolling_sideways(reader, name):
+    reader.open(name, width=390, height=844)
+    assert reader.run("return document.documentElement.scrollWidth") == 390
+    if name:
+        reader.find("#next").click()
+    else:
+        reader.find(".filter summary").click()
+        assert reader.run("return document.documentElement.scrollWidth") == 390

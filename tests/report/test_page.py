@@ -1,0 +1,138 @@
+"""The report's files: complete, self-contained, and safe whatever a photograph is called."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from retinalesion.errors import UserError
+from retinalesion.reading.reading import Reading
+from retinalesion.report.page import script, write_report
+from retinalesion.report.pictures import photograph_folder, safe_name
+from retinalesion.report.rows import facets_of, rows_of
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and all text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text = [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def page(report):
+    return Page(report.page.read_text("utf-8"))
+
+
+def called(report, reading):
+    """Name and values that a photograph's script hands to the page."""
+    source = (photograph_folder(report.folder, reading.id) / "reading.js").read_text("ascii")
+    assert not set("<>&") & set(source.strip())
+    call = re.fullmatch(r"report\.receive\((.*)\);\n", source, re.DOTALL)
+    return json.loads(f"[{call[1]}]")
+
+
+def test_the_page_needs_nothing_from_elsewhere(report, page):
+    addresses = [tag.get("src") or tag.get("href") for _, tag in page.tags if "src" in tag or "href" in tag]
+    for address in addresses:
+        if address != "data:," and not address.startswith("#"):
+            assert (report.folder / address).is_file(), address
+    assert all("type" not in attributes for attributes in page.all("script"))
+    for file in report.folder.rglob("*.*s"):
+        assert not re.search(r"https?:|fetch\(|\bimport\b", file.read_text("utf-8")), file.name
+
+
+def test_pictures_of_the_list_load_lazily(report, page):
+    pictures = page.all("img")
+    assert len(pictures) == sum(not one.error for one in report.readings)
+    assert {(one["loading"], one["width"], one["height"]) for one in pictures} == {("lazy", "56", "56")}
+
+
+def test_every_reading_has_a_row_that_can_be_sorted_and_filtered(report, page):
+    rows = [one for one in page.all("tr") if "data-name" in one]
+    assert [one["data-name"] for one in rows] == [safe_name(one.id) for one in report.readings]
+    assert [one["data-grade"] for one in rows] == ["DR2", "DR0", "DR4", "no grade", "", "DR1"]
+    assert [one["data-state"] for one in rows] == ["read", "read", "read", "ungradable", "error", "read"]
+    assert rows[0]["data-lesion"] == "MA|HaEx"
+    sorts = {one["data-sort"] for one in page.all("button") if "data-sort" in one}
+    assert sorts == {"name", "grade", "reference", "agreement", "refer", "lesions"}
+    for row in rows:
+        for key in sorts - {"name"}:
+            float(row[f"data-by-{key}"])
+
+
+def test_choices_count_their_rows(report):
+    rows = rows_of(report.readings, [None] * len(report.readings))
+    counts = {facet.key: {one.value: one.amount for one in facet.choices} for facet in facets_of(rows)}
+    assert counts == {
+        "grade": {"DR0": 1, "DR1": 1, "DR2": 1, "DR4": 1, "no grade": 1},
+        "refer": {"refer": 3, "no referral": 2},
+        "state": {"read": 4, "ungradable": 1, "error": 1},
+        "agreement": {"agrees": 2, "not graded": 1, "cannot be judged": 1, "below evidence": 1},
+        "lesion": {"MA": 1, "iHE": 1, "HaEx": 1, "CWS": 1},
+    }
+
+
+def test_markup_in_a_name_stays_text(report, page):
+    odd = report.readings[-1].id
+    assert odd in page.text
+    assert not [one for one in page.all("img") if one["src"] == "x"]
+    name, values = called(report, report.readings[-1])
+    assert name == safe_name(odd)
+    assert (values["id"], values["file"]) == (odd, f"{odd}.jpg")
+
+
+def test_a_script_gets_findings_summed_up_and_its_pictures(report):
+    name, values = called(report, report.readings[0])
+    assert name == "eye_10"
+    assert "findings" not in values
+    assert values["lesions"]["HaEx"] == {"count": 1, "pixels": 400, "share": 0.0004}
+    assert values["pictures"] == {"layers": ["MA", "HaEx"], "truth": ["MA"], "annotated": ["MA", "iHE"]}
+    assert called(report, report.readings[4])[1]["pictures"] is None
+
+
+@pytest.mark.parametrize("text", ["</script>", "<!--", "\u2028\u2029", "&lt;", "\udcff", 'quote"\\', "\x00"])
+def test_values_in_scripts_hold_no_markup_and_come_back(text):
+    written = script({text: [text]})
+    assert written.isascii()
+    assert not set("<>&") & set(written)
+    assert json.loads(written) == {text: [text]}
+
+
+def test_a_name_that_is_no_unicode_stops_no_report(tmp_path):
+    write_report(tmp_path, [Reading("eye\udcff", "eye\udcff.jpg", error="damaged")])
+    assert "eye?" in (tmp_path / "index.html").read_text("utf-8")
+
+
+def test_research_and_oedema_are_told_on_list_and_photograph(page):
+    assert page.text.count("For research, not for diagnosis.") == 2
+    assert page.text.count("Macular oedema is not judged.") == 2
+
+
+def test_written_again_a_report_holds_the_new_readings_only(tmp_path):
+    write_report(tmp_path, [Reading("one", "one.jpg", error="damaged")])
+    page = write_report(tmp_path, [Reading("two", "two.jpg", error="damaged")])
+    rows = [one for one in Page(page.read_text("utf-8")).all("tr") if "data-name" in one]
+    assert [one["data-name"] for one in rows] == ["two"]
+
+
+def test_a_report_of_nothing_opens(tmp_path):
+    assert "0 photographs" in write_report(tmp_path, []).read_text("utf-8")
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written"):
+        write_report(tmp_path / "file" / "report", [Reading("one", "one.jpg", error="damaged")])
