@@ -11,6 +11,8 @@ from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from retinalesion.report.pictures import photograph_folder
+
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
@@ -254,6 +256,18 @@ def test_what_was_not_read_says_why(reader):
     assert reader.find("#grade").text == "Error"
     assert "broken.jpg: not a picture" in reader.find("#error").text
     assert reader.find("#refer").text == ""
+
+
+def test_a_reading_that_is_missing_from_the_folder_is_named(reader, report):
+    file = photograph_folder(report.folder, "eye_9") / "reading.js"
+    aside = file.rename(file.with_suffix(".aside"))
+    try:
+        reader.open("eye_9")
+        assert "photographs/eye_9/reading.js is missing" in reader.find("#error").text
+    finally:
+        aside.rename(file)
+    (told,) = reader.driver.get_log("browser")
+    assert "ERR_FILE_NOT_FOUND" in told["message"]
 
 
 def test_what_was_not_learned_is_named(reader):

@@ -149,8 +149,9 @@ report.detail = (() => {
     loader.onerror = () => {
       loader.remove();
       const words = `${loader.getAttribute("src")} is missing from this report's folder.`;
-      const nothing = { grade: null, referable: null, lesions: {}, learned: [], evidence: [], grade_probabilities: [] };
-      report.receive(name, { ...nothing, truth_grade: null, state: "error", error: words, pictures: null });
+      const none = { grade: null, referable: null, truth_grade: null, pictures: null };
+      const empty = { lesions: {}, learned: [], present: [], evidence: [], grade_probabilities: [] };
+      report.receive(name, { ...none, ...empty, state: "error", error: words });
     };
     document.head.append(loader);
   };

@@ -11,9 +11,9 @@ report.layers = (() => {
     code: row.dataset.lesion,
     model: row.querySelector(".switch:not(.truth) input"),
     truth: row.querySelector(".truth input"),
-    pictures: [],
   }));
-  let pinned = null;
+  let folder = ""; // of the photograph's pictures
+  let pinned = null; // the line of evidence that stays lit
 
   const picture = (file, kind) => {
     const image = new Image();
@@ -39,8 +39,6 @@ report.layers = (() => {
     }
     stage.style.setProperty("--fade", fade.value / 100);
   };
-
-  let folder = "";
 
   const open = (name, pictures) => {
     folder = `photographs/${name}`;
