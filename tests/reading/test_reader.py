@@ -1,0 +1,171 @@
+"""From maps to readings: truth sent as maps comes back where it was; the unreadable is never healthy."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from retinalesion.data.field import find_field, to_square
+from retinalesion.data.quality import LIMITS
+from retinalesion.data.sources.idrid import IdridSource
+from retinalesion.data.synthetic import SyntheticSource
+from retinalesion.lesions import CODES
+from retinalesion.reading.reader import Model, Reader, Subject, see
+from retinalesion.reading.reading import Reading
+from retinalesion.training.grading import GradingTask
+
+SIDE = 896
+ANY = {name: (-float("inf"), float("inf")) for name in LIMITS}
+SEVERE, NONE = (0.0, 0.1, 0.1, 0.7, 0.1), (0.9, 0.1, 0.0, 0.0, 0.0)
+
+
+def shares(planes, box, side):
+    """Truth at the side that networks see, as the share of each pixel's area."""
+    maps = np.zeros((len(CODES), side, side), np.float32)
+    for code, plane in planes.items():
+        maps[CODES.index(code)] = to_square(plane.astype(np.uint8) * np.uint8(255), box, side) / 255
+    return maps
+
+
+def sent_through(pixels, learned=CODES, grades=(), side=SIDE, limits=ANY):
+    height, width = pixels.rgb.shape[:2]
+    box = find_field(pixels.rgb)
+    subject = Subject("p", "p.png", width, height, box)
+    square = to_square(pixels.rgb, box, side)
+    return see(subject, square, shares(pixels.planes, box, side), grades, Model("m", learned, limits, 0.5))
+
+
+def dice(one, other):
+    return 2 * (one & other).sum() / (one.sum() + other.sum())
+
+
+def plane_of(seen, code):
+    return (seen.planes >> CODES.index(code)) & 1 == 1
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    source = SyntheticSource(count=6, side=640, seed=2)
+    return [source.read(photograph) for photograph in source.photographs()]
+
+
+def test_truth_sent_as_maps_comes_back_where_it_was(drawn):
+    for pixels in drawn:
+        seen = sent_through(pixels)
+        for code, truth in pixels.planes.items():
+            assert dice(plane_of(seen, code), truth) > 0.9
+            rows, columns = np.nonzero(truth)
+            found = [finding for finding in seen.reading.findings if finding.lesion == code]
+            weights = [finding.pixels for finding in found]
+            assert np.average([f.x for f in found], weights=weights) == pytest.approx(columns.mean(), abs=2)
+            assert np.average([f.y for f in found], weights=weights) == pytest.approx(rows.mean(), abs=2)
+
+
+def test_planes_findings_and_lesions_present_agree(drawn):
+    learned = ("MA", "iHE", "HaEx")
+    for pixels in drawn:
+        seen = sent_through(pixels, learned)
+        reading = seen.reading
+        assert reading.learned == learned
+        assert set(reading.probability) == set(learned)
+        for code in CODES:
+            found = sum(finding.pixels for finding in reading.findings if finding.lesion == code)
+            assert found == plane_of(seen, code).sum()
+            assert (code in reading.present) == bool(found) == (reading.probability.get(code, 0) > 0.5)
+
+
+def test_a_reading_survives_json(drawn):
+    reading = sent_through(drawn[0], CODES[:5], SEVERE).reading
+    plain = json.loads(reading.as_json())
+    assert plain["schema"] == 1
+    assert Reading.from_dict(plain) == reading
+    with pytest.raises(ValueError, match="schema 2"):
+        Reading.from_dict({**plain, "schema": 2})
+
+
+@pytest.mark.parametrize("grades", [SEVERE, NONE, ()], ids=["severe", "healthy", "not graded"])
+def test_what_cannot_be_read_is_referred_and_never_healthy(drawn, grades):
+    impossible = {**ANY, "sharpness": (1e9, float("inf"))}
+    reading = sent_through(drawn[0], grades=grades, limits=impossible).reading
+    assert not reading.quality.gradable
+    assert reading.quality.reasons
+    assert reading.referable
+    assert reading.grade is None
+    assert reading.grade_probabilities == ()
+    assert reading.supported is None
+    assert not any(line.role == "none" for line in reading.evidence)
+
+
+def test_the_grade_is_the_likeliest_and_its_agreement_told(drawn):
+    healthy = sent_through(blank(drawn[0]), grades=NONE)
+    assert healthy.reading.grade == 0
+    assert healthy.reading.agreement == "agrees"
+    assert not healthy.reading.referable
+    severe = sent_through(blank(drawn[0]), CODES[:4], SEVERE).reading
+    assert severe.grade == 3
+    assert severe.agreement == "above evidence"
+    assert severe.referable
+    assert severe.referable_probability == pytest.approx(0.9)
+
+
+def blank(pixels):
+    return type(pixels)(pixels.rgb, {}, {}, pixels.sha256)
+
+
+@pytest.fixture(scope="module")
+def reader():
+    torch.manual_seed(0)
+    task = GradingTask(
+        "sian", "test_efficientnet", None, lesion_network="lnet-32s", lesion_encoder="test_efficientnet"
+    )
+    task.network.lesion_net.learn_only(["MA", "HaEx"])
+    return Reader(task, side=64)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK", "RGBA"])
+def test_any_photograph_is_read_at_its_own_size(reader, drawn, tmp_path, mode):
+    file = tmp_path / f"some photograph.{'tif' if mode == 'CMYK' else 'png'}"
+    Image.fromarray(drawn[0].rgb).resize((300, 200)).convert(mode).save(file)
+    seen = reader.read_or_tell(file, "p")
+    assert seen.planes.shape == (200, 300)
+    assert seen.square.shape == (64, 64, 3)
+    assert (seen.reading.width, seen.reading.height) == (300, 200)
+    assert seen.reading.learned == ("MA", "HaEx")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"text", b"\x89PNG\r\n\x1a\n" + b"0" * 50], ids=["empty", "text", "cut off"]
+)
+def test_a_file_that_is_no_photograph_says_so_in_its_reading(reader, tmp_path, content):
+    file = tmp_path / "bad.png"
+    file.write_bytes(content)
+    reading = reader.read_or_tell(file, "bad")
+    assert isinstance(reading, Reading)
+    assert "bad.png" in reading.error
+    assert reading.grade is None
+    assert reading.referable is None
+
+
+@pytest.mark.skipif("RETINALESION_IDRID" not in os.environ, reason="RETINALESION_IDRID names no folder")
+@pytest.mark.timeout(1200)
+def test_idrids_masks_survive_the_way_through_the_square():
+    """Truth reduced to area fractions and sent as a map: mean Dice per lesion and centroids at own size."""
+    source = IdridSource(Path(os.environ["RETINALESION_IDRID"]), part="segmentation", half="train")
+    scores, shifts = {}, []
+    for photograph in source.photographs():
+        pixels = source.read(photograph)
+        seen = sent_through(pixels, tuple(sorted(photograph.annotated, key=CODES.index)), side=SIDE)
+        for code, truth in pixels.planes.items():
+            plane = plane_of(seen, code)
+            scores.setdefault(code, []).append(dice(plane, truth))
+            for axis in (0, 1):
+                there, back = (np.nonzero(p)[axis].mean() for p in (truth, plane))
+                shifts.append(abs(there - back))
+    means = {code: np.mean(values) for code, values in scores.items()}
+    print({code: round(float(mean), 4) for code, mean in means.items()}, "largest shift", max(shifts))
+    assert min(means.values()) >= 0.96
+    assert max(shifts) <= 2
