@@ -5,7 +5,7 @@ MADE := .venv/.made
 # One thread a test process, two processes: tests stay quick on two cores.
 TESTS ?= -n 2
 
-.PHONY: test demo lint format bench
+.PHONY: test demo lint format bench box
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(TESTS)
@@ -21,6 +21,21 @@ lint: $(MADE)
 format: $(MADE)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The model in the box, from IDRiD (its folder in RETINALESION_IDRID) and ImageNet weights of EfficientNet-Lite0.
+WEIGHTS ?= imagenet
+BOX ?= box
+
+box: $(MADE)
+	@if [ -z "$$RETINALESION_IDRID" ]; then echo "Set RETINALESION_IDRID to the folder of IDRiD."; exit 2; fi
+	mkdir -p $(BOX)
+	$(BIN)/retinalesion prepare idrid "$$RETINALESION_IDRID" $(BOX)/store --healthy --side 1792
+	$(BIN)/retinalesion fit --config box-lnet.yaml --data.store $(BOX)/store --model.weights $(WEIGHTS) \
+	  --run $(BOX)/lnet
+	$(BIN)/retinalesion fit --config box-sian.yaml --data.store $(BOX)/store --model.weights $(WEIGHTS) \
+	  --model.lesion_net $(BOX)/lnet/checkpoints/last.ckpt --run $(BOX)/sian
+	$(BIN)/retinalesion test --run $(BOX)/sian --data.evaluate val
+	$(BIN)/retinalesion export $(BOX)/sian $(BOX)/box.safetensors
 
 bench: $(MADE)
 	$(BIN)/python bench/networks.py

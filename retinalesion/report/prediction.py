@@ -20,9 +20,9 @@ class ReadingWriter(Callback):
 
     The folder is as `retinalesion.report.outputs` describes it. Each process writes the pictures of its
     share; the first one gathers the readings and writes tables and report. The command line adds this
-    callback; in a notebook: ``Trainer(callbacks=[ReadingWriter()])``, where ``return_predictions=False`` keeps the maps of a
-    large set out of memory. Batches that do not come from a `FundusDataModule` are left alone, for nothing
-    tells their photographs' own size.
+    callback; in a notebook: ``Trainer(callbacks=[ReadingWriter()])``, where ``return_predictions=False``
+    keeps the maps of a large set out of memory. Batches that do not come from a `FundusDataModule` are left
+    alone, for nothing tells their photographs' own size.
 
     Args:
         probabilities: write the map of every learned lesion too.
