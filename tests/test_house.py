@@ -74,7 +74,7 @@ def test_networks_losses_and_metrics_know_no_lightning(file):
     [
         "import retinalesion; dir(retinalesion)",
         "import retinalesion.data.store, retinalesion.guideline, retinalesion.pictures",
-        "import retinalesion.commands.prepare",
+        "import retinalesion.commands.prepare, retinalesion.commands.analyze, retinalesion.commands.export",
         "from retinalesion.cli import main; main(['--help'])",
         "from retinalesion.cli import main; main(['prepare', '--help'])",
     ],
