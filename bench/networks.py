@@ -71,7 +71,7 @@ def seconds(work: Callable[[], object], device: str) -> float:
     return time.perf_counter() - begin
 
 
-def _peak() -> float:
+def peak() -> float:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
     # Not ru_maxrss: a child inherits its parent's.
@@ -84,9 +84,9 @@ def memory(name: str, encoder: str, sides: tuple[int, int], batch: int, device: 
     net = network(name, encoder, device)
     small = step_of(net, 32, 2, device) if train else prediction_of(net, 32, device)
     small()
-    before = _peak()
+    before = peak()
     (step_of(net, sides[0], batch, device) if train else prediction_of(net, sides[1], device))()
-    return _peak() - before
+    return peak() - before
 
 
 def main() -> None:
