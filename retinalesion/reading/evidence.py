@@ -46,7 +46,7 @@ def evidence_lines(
     if weighed.indirect_only:
         text = "indirect evidence only: no lesion was found that is a sign of diabetic retinopathy by itself"
         lines.append(EvidenceLine(text, "alone", lesions=tuple(present)))
-    if weighed.lifted == 0:
+    if weighed.lifted == 0 and learned:
         told = NO_SIGN if not grade else "no lesion was found that supports a grade above DR0"
         lines.append(EvidenceLine(told, "none"))
     lines.append(EvidenceLine(NEVER_LOOKED_FOR, "not looked for"))
@@ -75,6 +75,8 @@ def agreement_of(
     if grade is None:
         return "not graded", "not graded"
     name = GRADES[grade]
+    if not learned:
+        return "cannot be judged", "cannot be judged: this model looks for no lesions"
     if grade < supported:
         text = f"{name} is below the evidence: the lesions found are sufficient for {GRADES[supported]}"
         return "below evidence", text

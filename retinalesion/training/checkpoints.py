@@ -16,6 +16,7 @@ from retinalesion.data.store import replace_file
 from retinalesion.errors import UserError
 
 PORTABLE = ".safetensors"
+PLACES = ("weights", "lesion_net")  # files that a checkpoint needs no more; their paths are nobody's business
 ABOUT = ("hyper_parameters", "retinalesion")  # what a portable checkpoint keeps besides tensors
 
 
@@ -63,8 +64,10 @@ def write_portable(checkpoint: Mapping[str, Any], file: Path) -> None:
         for key, value in checkpoint["state_dict"].items()
         if key.startswith("network.")
     }
-    about = {key: json.dumps(checkpoint[key]) for key in ABOUT}
-    replace_file(file, lambda beside: save_file(tensors, beside, about))
+    about = {key: dict(checkpoint[key]) for key in ABOUT}
+    about["hyper_parameters"] |= {name: None for name in PLACES if name in about["hyper_parameters"]}
+    as_text = {key: json.dumps(value) for key, value in about.items()}
+    replace_file(file, lambda beside: save_file(tensors, beside, as_text))
 
 
 def _read_portable(file: Path) -> dict[str, Any]:

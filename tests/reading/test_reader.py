@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 
+from retinalesion import samples
 from retinalesion.data.field import find_field, to_square
 from retinalesion.data.quality import LIMITS
 from retinalesion.data.sources.idrid import IdridSource
@@ -116,6 +117,19 @@ def blank(pixels):
     return type(pixels)(pixels.rgb, {}, {}, pixels.sha256)
 
 
+@pytest.mark.parametrize("place", [0, 1], ids=["DR4", "DR0"])
+def test_the_samples_can_be_read_and_blurred_they_cannot(reader, tmp_path, place):
+    file = samples.photographs()[place]
+    reading = reader.read(file, "p").reading
+    assert reading.quality.gradable
+    with Image.open(file) as photograph:
+        blurred = photograph.filter(ImageFilter.GaussianBlur(photograph.height / 100))
+    blurred.save(tmp_path / "blurred.jpg")
+    reading = reader.read(tmp_path / "blurred.jpg", "p").reading
+    assert not reading.quality.gradable
+    assert "blurred" in " ".join(reading.quality.reasons)
+
+
 @pytest.fixture(scope="module")
 def reader():
     torch.manual_seed(0)
@@ -123,7 +137,7 @@ def reader():
         "sian", "test_efficientnet", None, lesion_network="lnet-32s", lesion_encoder="test_efficientnet"
     )
     task.network.lesion_net.learn_only(["MA", "HaEx"])
-    return Reader(task, side=64)
+    return Reader(task, side=512)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK", "RGBA"])
@@ -132,7 +146,7 @@ def test_any_photograph_is_read_at_its_own_size(reader, drawn, tmp_path, mode):
     Image.fromarray(drawn[0].rgb).resize((300, 200)).convert(mode).save(file)
     seen = reader.read_or_tell(file, "p")
     assert seen.planes.shape == (200, 300)
-    assert seen.square.shape == (64, 64, 3)
+    assert seen.square.shape == (512, 512, 3)
     assert (seen.reading.width, seen.reading.height) == (300, 200)
     assert seen.reading.learned == ("MA", "HaEx")
 

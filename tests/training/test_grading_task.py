@@ -167,7 +167,7 @@ def test_an_encoder_begins_from_an_earlier_run(lesion_net, drawn_store, tmp_path
         torch.testing.assert_close(value.cpu(), began[f"network.encoder.{name}"], atol=1e-8, rtol=0)
 
 
-def test_a_portable_checkpoint_says_the_same(fitted, tmp_path):
+def test_a_portable_checkpoint_says_the_same(fitted, lesion_net, tmp_path):
     run, _, _ = fitted
     whole = load_checkpoint(run / "checkpoints/last.ckpt")
     file = tmp_path / "small.safetensors"
@@ -175,6 +175,7 @@ def test_a_portable_checkpoint_says_the_same(fitted, tmp_path):
     assert file.stat().st_size < 0.6 * sum(v.numel() * 4 for v in whole["state_dict"].values()) + 50_000
     one, other = task_from(whole).eval(), task_from(load_checkpoint(file)).eval()
     assert one.quality_limits == other.quality_limits
+    assert str(lesion_net).encode() not in file.read_bytes()
     assert one.trained_side == other.trained_side == 64
     image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     for a, b in zip(one(image), other(image), strict=True):
