@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import os
 import shlex
 import shutil
@@ -11,16 +12,19 @@ import pytest
 import torch
 import yaml
 
-from retinalesion.cli import main
-from retinalesion.commands import drawn
+from retinalesion.cli import COMMANDS, main
+from retinalesion.commands import demo, drawn
+from retinalesion.commands.fit import newest_lesion_net
 from retinalesion.errors import UserError
 from retinalesion.networks.encoder import Encoder
+from retinalesion.report import analyze
 
 TINY = """\
 model: {network: lnet-32s, encoder: test_efficientnet, weights: null}
 data: {batch_size: 2, batches: 2, workers: 0}
 trainer: {max_steps: 4, accelerator: cpu, enable_progress_bar: false, enable_model_summary: false}
 """
+TINY_SIAN = TINY.replace("network: lnet-32s", "network: sian").replace("data: {", "data: {truth: grade, ")
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +75,7 @@ def metrics_of(run):
 def test_help_names_every_command(capsys):
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(command in shown for command in ("prepare", "fit", "validate", "test", "predict", "demo"))
+    assert all(command in shown for command in COMMANDS)
 
 
 def test_a_run_leaves_config_checkpoints_metrics_log_and_the_mark_of_its_end(run, drawn_store):
@@ -105,7 +109,7 @@ def test_predict_draws_any_photographs_at_their_own_size(run, drawn_store):
     photographs = drawn_store.path / "photographs"
     arguments = ["--photographs", str(photographs), "--probabilities"]
     assert main(["predict", "--run", "first", *arguments]) == 0
-    with (run / "predict" / "predictions.csv").open(newline="") as lines:
+    with (run / "predict" / "readings.csv").open(newline="") as lines:
         assert [row["id"] for row in csv.DictReader(lines)] == [row.id for row in drawn_store.rows]
     assert len(list((run / "predict" / "overlays").glob("*.png"))) == len(drawn_store.rows)
     assert list((run / "predict" / "probabilities").glob("*_MA.png"))
@@ -207,3 +211,173 @@ def test_prepare_makes_a_store(tmp_path):
     assert main(command) == 0
     assert len(list((store / "photographs").glob("*.png"))) == 2
     assert json.loads((store / "store.json").read_text())["side"] == 96
+
+
+@pytest.fixture(scope="module")
+def sian(run, drawn_store, tmp_path_factory):
+    """A finished SiAN, fitted beside two L-Nets of which none was named; and what was said meanwhile."""
+    folder, said = tmp_path_factory.mktemp("sian"), logging.StreamHandler()
+    (folder / "tiny-sian.yaml").write_text(TINY_SIAN)
+    for name in ("older", "newer"):
+        shutil.copytree(run, folder / "runs" / name)
+    os.utime(folder / "runs/older/finished", (0, 0))
+    before = Path.cwd()
+    os.chdir(folder)
+    said.setStream((folder / "said").open("w"))
+    logging.getLogger("retinalesion").addHandler(said)
+    try:
+        store = str(drawn_store.path)
+        assert main(["fit", "--config", "tiny-sian.yaml", "--data.store", store, "--run", "graded"]) == 0
+        assert newest_lesion_net().parts[1] == "newer"  # though SiAN finished later
+    finally:
+        logging.getLogger("retinalesion").removeHandler(said)
+        os.chdir(before)
+    return folder / "runs" / "graded"
+
+
+def test_sian_takes_the_newest_finished_lesion_network_and_says_so(sian):
+    newer = sian.parent / "newer/checkpoints/best.ckpt"
+    assert yaml.safe_load((sian / "config.yaml").read_text())["model"]["lesion_net"] == str(newer)
+    assert "taking runs/newer/checkpoints/best.ckpt" in (sian.parent.parent / "said").read_text()
+
+
+def test_sian_without_its_lesion_networks_file_is_tested_and_resumed(sian, tmp_path, monkeypatch):
+    shutil.copytree(sian, tmp_path / "runs" / "alone")
+    monkeypatch.chdir(tmp_path)
+    (sian.parent / "newer").rename(sian.parent / "moved")
+    try:
+        assert main(["test"]) == 0
+        assert json.loads(Path("runs/alone/test/grades.json").read_text())["photographs"] == 4
+        assert Path("runs/alone/test/lesions.csv").is_file()
+        assert main(["fit", "--resume", "alone", "--trainer.max_steps", "6"]) == 0
+    finally:
+        (sian.parent / "moved").rename(sian.parent / "newer")
+
+
+@pytest.mark.parametrize(
+    ("lesion_net", "says"),
+    [
+        ((), "Train one first: retinalesion fit --config lnet.yaml"),
+        (("--model.lesion_net", "nowhere.ckpt"), "nowhere.ckpt: no such checkpoint of a lesion network"),
+        (("--model.lesion_net", "SIAN"), "holds sian, not a lesion network"),
+        (("--model.lesion_net", "tiny-sian.yaml"), "tiny-sian.yaml: cut off, or not a checkpoint"),
+    ],
+)
+def test_a_lesion_network_that_is_none(sian, drawn_store, tmp_path, monkeypatch, capsys, lesion_net, says):
+    monkeypatch.chdir(tmp_path)
+    Path("tiny-sian.yaml").write_text(TINY_SIAN)
+    words = [str(sian / "checkpoints/best.ckpt") if word == "SIAN" else word for word in lesion_net]
+    command = ("fit", "--config", "tiny-sian.yaml", "--data.store", str(drawn_store.path), *words)
+    assert says in refused(capsys, *command)
+    assert not Path("runs").exists()
+
+
+@pytest.fixture
+def eyes(drawn_store, tmp_path, monkeypatch):
+    """A folder with good photographs of odd names and a bad one, in an empty folder where the user works."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "eyes").mkdir()
+    first, second, *_ = sorted((drawn_store.path / "photographs").iterdir())
+    shutil.copy(first, "eyes/<b>left & right.png")
+    shutil.copy(second, "eyes/left eye.png")
+    Path("eyes/broken.jpg").write_text("not a picture")
+    return tmp_path / "eyes"
+
+
+def readings_in(out):
+    with (out / "readings.csv").open(newline="") as lines:
+        return {row["file"]: row for row in csv.DictReader(lines)}
+
+
+def test_analyze_reads_files_folders_and_stores_and_no_bad_photograph_stops_it(
+    sian, eyes, drawn_store, capsys
+):
+    shutil.copytree(drawn_store.path, "store")
+    tested = [row.id for row in drawn_store.split("test")]
+    Path(f"store/photographs/{tested[0]}.png").write_bytes(b"")
+    words = ["eyes/left eye.png", "eyes", "store", "--split", "test", "--out", "out", "--probabilities"]
+    assert main(["analyze", *words, "--checkpoint", str(sian / "checkpoints/best.ckpt")]) == 0
+    shown = capsys.readouterr().out
+    assert "8 photographs" in shown
+    assert "2 could not be opened" in shown
+    assert "Report: out/report/index.html" in shown
+    lines = [json.loads(line) for line in Path("out/readings.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in lines[:4]] == ["left_eye", "_b_left_right", "broken", "left_eye-2"]
+    assert [line["id"] for line in lines[4:]] == tested
+    assert [bool(line["error"]) for line in lines] == [False, False, True, False, True, False, False, False]
+    for line in lines:
+        assert Path(f"out/planes/{line['id']}.png").is_file() == (not line["error"])
+        assert bool(list(Path("out/probabilities").glob(f"{line['id']}_*.png"))) == (not line["error"])
+    assert "not a picture" in lines[2]["error"]
+    assert sum(line["truth_grade"] is not None for line in lines) == 3  # those of the store
+    page = Path("out/report/index.html").read_text()
+    assert "<b>left" not in page
+    assert "&lt;b&gt;left &amp; right.png" in page
+
+
+def test_analyze_again_replaces_the_earlier_analysis_and_does_not_read_its_pictures(run, eyes, capsys):
+    command = ["analyze", ".", "--checkpoint", str(run / "checkpoints/best.ckpt")]
+    for _ in range(2):
+        assert main(command) == 0
+        assert len(readings_in(Path("analysis"))) == 3
+    Path("eyes/left eye.png").unlink()
+    assert main(command) == 0
+    assert not Path("analysis/planes/left_eye.png").exists()
+    table = readings_in(Path("analysis"))
+    assert len(table) == 2
+    assert table["eyes/<b>left & right.png"]["grade"] == ""  # an L-Net does not grade
+    assert main(["analyze", "eyes/<b>left & right.png", *command[2:]]) == 0
+    assert "1 photograph:" in capsys.readouterr().out
+
+
+def test_analyze_of_bad_photographs_alone_is_a_mistake_but_leaves_the_table(run, eyes, capsys):
+    command = ("analyze", "eyes/broken.jpg", "--checkpoint", str(run / "checkpoints/best.ckpt"))
+    assert "none of the photographs could be read" in refused(capsys, *command)
+    assert readings_in(Path("analysis"))["eyes/broken.jpg"]["error"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("eyes",), "no model in the box. Name one: --checkpoint"),
+        (("eyes", "--checkpoint", "nowhere.ckpt"), "nowhere.ckpt: no such checkpoint"),
+        (("eyes", "--checkpoint", "eyes/broken.jpg"), "cut off, or not a checkpoint"),
+        (("eyes", "--out", "eyes"), "eyes holds other things. Name a new or an empty folder with --out"),
+        (("nowhere",), "nowhere: no such file or folder"),
+        (("empty",), "empty: no photographs in this folder"),
+        ((), "photographs"),
+    ],
+)
+def test_what_analyze_refuses(eyes, monkeypatch, capsys, words, says):
+    monkeypatch.setattr(analyze, "BOX", Path("nowhere"))  # no model in the box
+    Path("empty").mkdir()
+    assert says in refused(capsys, "analyze", *words)
+    assert len(list(eyes.iterdir())) == 3
+    assert not Path("analysis").exists()
+
+
+def test_the_demo_goes_all_the_way_and_is_made_anew(drawn_store, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)  # where its configs are found before the shipped ones
+    monkeypatch.setattr(demo, "SIDE", 96)
+    monkeypatch.setattr(demo, "PHOTOGRAPHS", 16)
+    monkeypatch.setattr(demo, "BOX", Path("nowhere"))
+    for name, text in {"demo.yaml": TINY, "demo-sian.yaml": TINY_SIAN}.items():
+        Path(name).write_text(text.replace("max_steps: 4", "max_steps: 2"))
+    earlier = tmp_path / "demo"
+    shutil.copytree(drawn_store.path, earlier / "store")
+    for stale in ("lnet/config.yaml", "drawn/planes/stale.png"):
+        (earlier / stale).parent.mkdir(parents=True)
+        (earlier / stale).touch()
+    assert main(["demo", "--out", str(earlier)]) == 0
+    assert len(list((earlier / "drawn/planes").iterdir())) == len(readings_in(earlier / "drawn")) == 4
+    printed = capsys.readouterr().out.splitlines()[-1]
+    assert Path(printed.rpartition(": ")[2]).is_file()
+
+
+def test_a_demo_stopped_while_it_drew_is_made_anew_but_nothing_else_is(tmp_path):
+    assert demo._is_ours(tmp_path / "new")
+    (tmp_path / "store" / "unfinished").mkdir(parents=True)
+    assert demo._is_ours(tmp_path)
+    (tmp_path / "mine").touch()
+    assert not demo._is_ours(tmp_path)
+    assert not demo._is_ours(tmp_path / "mine")

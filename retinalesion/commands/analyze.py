@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
+from retinalesion.data.store import SPLITS
 from retinalesion.errors import UserError
 
 
@@ -25,13 +26,20 @@ def main(name: str, arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--checkpoint", type=Path, help="of a run, or a portable one; by default the model in the box"
     )
+    parser.add_argument(
+        "--split", choices=("all", *SPLITS), default="all", help="of stores, the photographs to read"
+    )
     parser.add_argument("--probabilities", action="store_true", help="write 16-bit probability pictures too")
     given = parser.parse_args(list(arguments))
 
     from retinalesion.report.analyze import analyze  # imports torch, which --help does without
 
     readings = analyze(
-        given.photographs, given.out, checkpoint=given.checkpoint, probabilities=given.probabilities
+        given.photographs,
+        given.out,
+        checkpoint=given.checkpoint,
+        split=given.split,
+        probabilities=given.probabilities,
     )
     unread = [reading for reading in readings if reading.error]
     for reading in unread:
@@ -40,8 +48,9 @@ def main(name: str, arguments: Sequence[str]) -> None:
         raise UserError("none of the photographs could be read; the reasons stand above and in the tables.")
     refer = sum(bool(reading.referable) for reading in readings)
     ungradable = sum(reading.quality is not None and not reading.quality.gradable for reading in readings)
+    photographs = "photograph" if len(readings) == 1 else "photographs"
     print(
-        f"{len(readings)} photographs: {refer} to refer, of which {ungradable} ungradable; "
+        f"{len(readings)} {photographs}: {refer} to refer, of which {ungradable} ungradable; "
         f"{len(unread)} could not be opened."
     )
     print(f"Report: {given.out / 'report' / 'index.html'}")

@@ -122,7 +122,7 @@ def referable_of(
     if probabilities is None:
         reason = proof if proved else "no sufficient evidence of DR2 or worse, and this model does not grade"
         return proved, None, f"{reason}; {NO_OEDEMA}"
-    probability = float(sum(probabilities[REFERABLE:]))
+    probability = min(float(sum(probabilities[REFERABLE:])), 1.0)  # rounding may lead above
     likely = probability >= operating_point
     reason = f"DR2 or worse has a probability of {probability:.2f}"
     reason += f" ({'refer from' if likely else 'below'} {operating_point:.2f})"

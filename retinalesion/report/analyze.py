@@ -16,12 +16,15 @@ from retinalesion.reading.reader import Reader, Seen, Subject, see
 from retinalesion.reading.reading import Reading
 from retinalesion.report.outputs import Outputs
 
+BOX = Path(__file__).parents[1] / "weights" / "box.safetensors"
+
 
 def analyze(
     photographs: Path | str | Sequence[Path | str],
     out: Path | str = "analysis",
     *,
     checkpoint: Path | str | None = None,
+    split: str = "all",
     probabilities: bool = False,
 ) -> list[Reading]:
     """Read photographs, and write tables, pictures and a report.
@@ -30,6 +33,7 @@ def analyze(
         photographs: files, folders (searched through) or stores.
         out: folder for what `retinalesion.report.outputs` lists; an earlier analysis there is replaced.
         checkpoint: of a run, or a portable one; None for the model in the box.
+        split: of stores, the photographs to read: ``train``, ``val``, ``test`` or ``all``.
         probabilities: write 16-bit pictures of every lesion's map too.
 
     Returns:
@@ -39,10 +43,10 @@ def analyze(
         UserError: nothing to read, no such checkpoint, or the folder holds something else.
     """
     named = [photographs] if isinstance(photographs, (Path, str)) else list(photographs)
-    work = list(_work([Path(name) for name in named]))
-    reader = Reader.from_checkpoint(checkpoint or box())
     outputs = Outputs(Path(out), probabilities)
     outputs.require_ours()
+    work = list(_work([Path(name) for name in named], split, Path(out)))
+    reader = Reader.from_checkpoint(checkpoint or box())
     outputs.begin()
     readings: list[Reading] = []
     columns = (TextColumn("analyze"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -64,17 +68,16 @@ def box() -> Path:
     Raises:
         UserError: this build has none.
     """
-    file = Path(__file__).parents[1] / "weights" / "box.safetensors"
-    if not file.is_file():
+    if not BOX.is_file():
         raise UserError(
             "this build of retinalesion has no model in the box. Name one: --checkpoint "
             "runs/NAME/checkpoints/best.ckpt"
         )
-    return file
+    return BOX
 
 
-def _work(named: Sequence[Path]) -> Iterator[tuple[str, Path | tuple[Store, Row]]]:
-    """What to read, under unique ids.
+def _work(named: Sequence[Path], split: str, out: Path) -> Iterator[tuple[str, Path | tuple[Store, Row]]]:
+    """What to read, under unique ids; pictures of an earlier analysis below a folder are no photographs.
 
     Raises:
         UserError: there is nothing of that name, or no photograph in it.
@@ -83,10 +86,15 @@ def _work(named: Sequence[Path]) -> Iterator[tuple[str, Path | tuple[Store, Row]
     for path in named:
         if (path / "store.json").is_file():
             store = Store(path)
-            for row in store.rows:
+            rows = [row for row in store.rows if split in (row.split, "all")]
+            if not rows:
+                raise UserError(f"{path}: no photographs in split {split}.")
+            for row in rows:
                 yield _unique(row.id, taken), (store, row)
         elif path.is_dir():
-            files = sorted(file for file in path.rglob("*") if _is_photograph(file))
+            ours = out.resolve()
+            found = (file for file in path.rglob("*") if _is_photograph(file))
+            files = sorted(file for file in found if ours not in file.resolve().parents)
             if not files:
                 known = ", ".join(sorted(SUFFIXES))
                 raise UserError(f"{path}: no photographs in this folder ({known}).")
@@ -118,9 +126,12 @@ def _read(reader: Reader, outputs: Outputs, id: str, item: Path | tuple[Store, R
         seen = reader.read_or_tell(item, id)
         return outputs.write(seen) if isinstance(seen, Seen) else seen
     store, row = item
-    square = store.image(row.id)
+    try:
+        square, truth = store.image(row.id), truth_of(store, row)
+    except UserError as error:
+        return Reading(id=id, file=row.name, model=reader.model.name, error=str(error))
     subject = Subject.of_row(row)._replace(id=id)
-    return outputs.write(see(subject, square, *reader.maps_of(square), reader.model), *truth_of(store, row))
+    return outputs.write(see(subject, square, *reader.maps_of(square), reader.model), *truth)
 
 
 def truth_of(store: Store, row: Row) -> tuple[NDArray[np.bool_] | None, frozenset[str]]:
