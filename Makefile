@@ -8,7 +8,7 @@ TESTS ?= -n 2
 .PHONY: test demo lint format bench box
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(TESTS) --nbmake --nbmake-timeout=300 tests notebooks
 
 demo: $(MADE)
 	$(BIN)/retinalesion demo --out demo
