@@ -5,13 +5,17 @@ MADE := .venv/.made
 # One thread a test process, two processes: tests stay quick on two cores.
 TESTS ?= -n 2
 
-.PHONY: test demo lint format bench box
+.PHONY: test demo notebooks lint format bench box
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(TESTS) --nbmake --nbmake-timeout=300 tests notebooks
 
 demo: $(MADE)
 	$(BIN)/retinalesion demo --out demo
+
+# Run anew, with what they show. Warnings would name files of this machine.
+notebooks: $(MADE)
+	PYTHONWARNINGS=ignore $(BIN)/pytest --nbmake --overwrite notebooks
 
 lint: $(MADE)
 	$(BIN)/ruff check .
@@ -47,7 +51,7 @@ $(MADE): constraints.txt pyproject.toml
 	@if uv --version >/dev/null 2>&1; then \
 	  set -ex; \
 	  uv venv --quiet --allow-existing --python $(PYTHON) .venv; \
-	  uv pip install --python $(BIN)/python --constraint constraints.txt --group dev --group bench --editable .; \
+	  uv pip install --compile-bytecode --python $(BIN)/python --constraint constraints.txt --group dev --group bench --editable .; \
 	else \
 	  set -ex; \
 	  $(PYTHON) -m venv .venv; \

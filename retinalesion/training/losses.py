@@ -22,15 +22,20 @@ def over_processes(total: Tensor) -> Tensor:
     return everywhere + distributed.get_world_size() * (total - total.detach())
 
 
-def _dice(probability: Tensor, truth: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def _dice(
+    probability: Tensor, truth: Tensor, axes: tuple[int, ...], misses: float = 0.5
+) -> tuple[Tensor, Tensor]:
     """One minus Dice over the named axes, and which lesions (or all, pooled) had any truth."""
     overlap = (probability * truth).sum(axes)  # sums of float32 stay float32 under autocast
     squares, marked = (probability * probability).sum(axes), truth.sum(axes)
     overlap, squares, marked = over_processes(torch.stack([overlap, squares, marked])).unbind()
-    return 1 - 2 * overlap / (squares + marked + TINY), marked > 0
+    whole = 2 * ((1 - misses) * squares + misses * marked)  # what is found, and what there is to find
+    return 1 - 2 * overlap / (whole + TINY), marked > 0
 
 
-def dice_loss(probability: Tensor, planes: Tensor, valid: Tensor, per_lesion: bool = False) -> Tensor:
+def dice_loss(
+    probability: Tensor, planes: Tensor, valid: Tensor, per_lesion: bool = False, misses: float = 0.5
+) -> Tensor:
     """Dice loss, Eq. 3: 1 - 2 sum(p t) / (sum(p^2) + sum(t^2)), over all valid pixels, lesions and the batch.
 
     Args:
@@ -39,6 +44,8 @@ def dice_loss(probability: Tensor, planes: Tensor, valid: Tensor, per_lesion: bo
         valid: pixels that count.
         per_lesion: the mean over lesions that occur in the batch instead of one sum over all, in which large
             lesions drown small ones.
+        misses: weight of misses beside false alarms, 0 to 1; 0.5 is Dice. A network that learned from few
+            photographs marks too little in others; more weight works against that.
 
     Returns:
         A scalar in [0, 1]; 0 where nothing is valid.
@@ -46,8 +53,8 @@ def dice_loss(probability: Tensor, planes: Tensor, valid: Tensor, per_lesion: bo
     probability = torch.where(valid, probability.float(), 0.0)
     truth = (planes & valid).float()
     if not per_lesion:
-        return _dice(probability, truth, (0, 1, 2, 3))[0] * valid.any()
-    loss, occurs = _dice(probability, truth, (0, 2, 3))
+        return _dice(probability, truth, (0, 1, 2, 3), misses)[0] * valid.any()
+    loss, occurs = _dice(probability, truth, (0, 2, 3), misses)
     return (loss * occurs).sum() / occurs.sum().clamp(min=1)
 
 
@@ -68,7 +75,12 @@ def classification_dice_loss(probability: Tensor, planes: Tensor, valid: Tensor)
 
 
 def dual_loss(
-    probability: Tensor, planes: Tensor, valid: Tensor, weight: float = 0.8, per_lesion: bool = False
+    probability: Tensor,
+    planes: Tensor,
+    valid: Tensor,
+    weight: float = 0.8,
+    per_lesion: bool = False,
+    misses: float = 0.5,
 ) -> Tensor:
     """The dual loss, Eq. 2: weight * segmentation loss + (1 - weight) * classification loss.
 
@@ -78,9 +90,10 @@ def dual_loss(
         valid: pixels that count.
         weight: lambda of Eq. 2 (printed as alpha in the text after it).
         per_lesion: of the segmentation loss, see `dice_loss`.
+        misses: of the segmentation loss, see `dice_loss`.
 
     Returns:
         A scalar in [0, 1].
     """
-    segmentation = dice_loss(probability, planes, valid, per_lesion)
+    segmentation = dice_loss(probability, planes, valid, per_lesion, misses)
     return weight * segmentation + (1 - weight) * classification_dice_loss(probability, planes, valid)

@@ -7,6 +7,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
+from retinalesion.errors import UserError
 from retinalesion.networks.segmenter import Segmenter
 from retinalesion.networks.segmenters import segmenter
 from retinalesion.training import metrics
@@ -30,6 +31,7 @@ class SegmentationTask(Task):
             the whole network: an earlier run's checkpoint. A checkpoint needs them no more.
         loss: ``dual`` begins with Dice and goes on to the dual loss (section 4.1); ``dice`` stays with Dice.
         per_lesion: Dice as the mean over lesions that occur in the batch, instead of pooled (Eq. 3).
+        misses: weight of misses beside false alarms in Dice, 0 to 1; 0.5 is Dice itself.
         optimizer: ``sgd`` as in section 4.1, or ``adamw`` with cosine for runs of a fixed length.
         rate: learning rate.
         decay: weight decay.
@@ -45,6 +47,7 @@ class SegmentationTask(Task):
         weights: str | None = "imagenet",
         loss: Literal["dual", "dice"] = "dual",
         per_lesion: bool = False,
+        misses: float = 0.5,
         optimizer: Literal["sgd", "adamw"] = "sgd",
         rate: float = 0.001,
         decay: float = 0.0001,
@@ -55,7 +58,10 @@ class SegmentationTask(Task):
         self.network: Segmenter = segmenter(network, encoder)
         # Twice as fast on a CPU, and what GPUs prefer under autocast.
         self.network.to(memory_format=torch.channels_last)
-        self.weights, self.loss, self.per_lesion, self.flips = weights, loss, per_lesion, flips
+        if not 0 < misses < 1:
+            raise UserError(f"misses is a weight between 0 and 1, not {misses}.")
+        self.weights, self.loss, self.flips = weights, loss, flips
+        self.per_lesion, self.misses = per_lesion, misses
         self.stage = "dice" if loss == "dual" else "only"
         self.counts = LesionCounts()
         self.rows: list[PhotographRow] = []
@@ -95,7 +101,8 @@ class SegmentationTask(Task):
         """Dice or, in the second stage, the dual loss."""
         probability = self(batch["image"]).sigmoid()
         loss = dual_loss if self.stage == "dual" else dice_loss
-        value: Tensor = loss(probability, batch["planes"], batch["valid"], per_lesion=self.per_lesion)
+        truth = (batch["planes"], batch["valid"])
+        value: Tensor = loss(probability, *truth, per_lesion=self.per_lesion, misses=self.misses)
         self.log("train/loss", value, prog_bar=True)
         self.log("train/dual", float(self.stage == "dual"))
         return value

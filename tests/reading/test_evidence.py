@@ -168,6 +168,10 @@ def test_refer_by_probability_or_by_proof(probabilities, supported, refer, words
     assert probability == (None if probabilities is None else pytest.approx(sum(probabilities[2:])))
 
 
+def test_rounding_leads_to_no_probability_above_1():
+    assert referable_of((0.0, 0.0, 0.5, 0.25, 0.2500001), 0)[1] == 1
+
+
 def test_the_operating_point_is_the_checkpoints():
     probabilities = (0.5, 0.2, 0.2, 0.1, 0)
     assert referable_of(probabilities, 0, operating_point=0.3)[0]

@@ -60,6 +60,21 @@ def reference(name, probability, planes, valid):
     return 0.8 * segmentation + 0.2 * classification  # Eq. 2
 
 
+@pytest.mark.parametrize("misses", [0.5, 0.6, 0.8])
+def test_misses_may_weigh_more_than_false_alarms(misses):
+    """Of hard labels it is 1 - hits / (hits + (1 - misses) alarms + misses misses), the Tversky index."""
+    _, planes, valid = batch(3)
+    found = batch(4)[1]
+    hits, alarms, missed = (
+        (a & b & valid).sum().item() for a, b in ((found, planes), (found, ~planes), (~found, planes))
+    )
+    tversky = 1 - hits / (hits + (1 - misses) * alarms + misses * missed)
+    loss = dice_loss(found.float(), planes, valid, misses=misses).item()
+    assert loss == pytest.approx(tversky, abs=1e-6)
+    if misses == 0.5:
+        assert loss == dice_loss(found.float(), planes, valid).item()
+
+
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_losses_are_the_papers(name, seed):
