@@ -81,9 +81,6 @@ def grade_figures(rows: Sequence[GradeRow]) -> dict[str, Any]:
 def show(figures: Mapping[str, Any], network: str) -> None:
     """Print the scores."""
     table = Table(
-        title=f"{figures['photographs']} graded photographs, {network}\n"
-        f"quadratic weighted kappa {_shown(figures['kappa'])}, as in Table 6 of the paper "
-        f"(95 %: {_shown(figures['kappa from'])} to {_shown(figures['kappa to'])})",
         caption="rows: true grade; columns: grade said",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -94,6 +91,11 @@ def show(figures: Mapping[str, Any], network: str) -> None:
     for name, counts in zip(GRADES, figures["confusion"], strict=True):
         table.add_row(name, *map(str, counts), _shown(figures["recall"][name]))
     console = Console()
+    console.print(
+        f"{figures['photographs']} graded photographs, {network}: quadratic weighted kappa "
+        f"{_shown(figures['kappa'])}, as in Table 6 of the paper "
+        f"(95 %: {_shown(figures['kappa from'])} to {_shown(figures['kappa to'])})."
+    )
     console.print(table)
     referable = figures["referable"]
     console.print(
