@@ -8,14 +8,14 @@ TESTS ?= -n 2
 .PHONY: test demo notebooks lint format bench box
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest $(TESTS) --nbmake --nbmake-timeout=300 tests notebooks
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(TESTS)
 
 demo: $(MADE)
 	$(BIN)/retinalesion demo --out demo
 
 # Run anew, with what they show. Warnings would name files of this machine.
 notebooks: $(MADE)
-	PYTHONWARNINGS=ignore $(BIN)/pytest --nbmake --overwrite notebooks
+	PYTHONWARNINGS=ignore $(BIN)/pytest --overwrite notebooks
 
 lint: $(MADE)
 	$(BIN)/ruff check .
