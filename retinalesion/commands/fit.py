@@ -55,6 +55,7 @@ def _show_log() -> None:
         ".*does not have many workers",  # chosen on purpose, see FundusDataModule
         "Checkpoint directory .* exists and is not empty",  # of a resumed run
         "LightningCLI's args parameter",  # given on purpose
+        r".*isinstance\(treespec, LeafSpec\)",  # between Lightning and torch
     ):
         warnings.filterwarnings("ignore", message=noise)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
