@@ -46,11 +46,13 @@ def main() -> None:
         seconds: list[float] = []
         for raw in data.test_dataloader():
             batch = data.on_after_batch_transfer(raw, 0)
+            grade, known = int(batch["grade"][0]), bool(batch["valid"][0, learned].any())
+            if not (known or grade == 0):
+                continue
             square = (batch["image"][0].permute(1, 2, 0) * 255).round().byte().numpy()
             begin = time.perf_counter()
             maps = torch.from_numpy(reader.maps_of(square)[0])
             seconds.append(time.perf_counter() - begin)
-            grade, known = int(batch["grade"][0]), bool(batch["valid"][0, learned].any())
             if grade == 0:
                 with_finding.append(bool((maps[learned] > THRESHOLD).any()))
             if known:
