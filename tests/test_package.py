@@ -1,5 +1,6 @@
 """What a user installs: the wheel, used from an empty folder without the checkout."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from retinalesion.commands.configs import find_config, shipped_configs
 from retinalesion.errors import UserError
+from retinalesion.reading.reading import Reading
 
 CHECKOUT = Path(__file__).parent.parent
 
@@ -52,6 +54,31 @@ def test_wheel_holds_the_reports_parts_and_the_samples(installed):
     assert len(files) > len(parts)
     for file in files:
         assert (installed / "retinalesion" / file).read_bytes() == (room / file).read_bytes()
+
+
+OFFLINE = """
+import socket, sys
+from retinalesion import samples
+from retinalesion.cli import main
+
+def refuse(*_):
+    raise OSError("no network here")
+
+socket.socket.connect = socket.getaddrinfo = refuse
+sys.exit(main(["analyze", *map(str, samples.photographs())]))
+"""
+
+
+def test_wheel_reads_photographs_with_the_model_in_the_box_and_no_network(installed, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    subprocess.run([sys.executable, "-c", OFFLINE], cwd=tmp_path, env=environment, check=True)
+    lines = (tmp_path / "analysis/readings.jsonl").read_text("utf-8").splitlines()
+    ill, well = (Reading.from_dict(json.loads(line)) for line in lines)
+    assert {"MA", "iHE", "HaEx", "CWS"} == set(ill.learned) == set(ill.present)
+    assert ill.referable
+    assert not well.referable
+    assert sum(finding.pixels for finding in well.findings) < 100
+    assert (tmp_path / "analysis/report/index.html").is_file()
 
 
 def test_a_config_here_comes_before_the_shipped_one(tmp_path, monkeypatch):
