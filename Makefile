@@ -38,8 +38,8 @@ box: $(MADE)
 	  --run $(BOX)/lnet
 	$(BIN)/retinalesion fit --config box-sian.yaml --data.store $(BOX)/store --model.weights $(WEIGHTS) \
 	  --model.lesion_net $(BOX)/lnet/checkpoints/last.ckpt --run $(BOX)/sian
-	$(BIN)/retinalesion test --run $(BOX)/sian --data.evaluate val
-	$(BIN)/retinalesion export $(BOX)/sian $(BOX)/box.safetensors
+	$(BIN)/retinalesion test --run $(BOX)/sian --data.evaluate val --data.side 1344
+	$(BIN)/retinalesion export $(BOX)/sian $(BOX)/box.safetensors --side 1344
 
 bench: $(MADE)
 	$(BIN)/python bench/networks.py
