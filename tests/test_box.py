@@ -40,10 +40,16 @@ def test_the_card_gives_credit(card):
         assert credit in card
 
 
-def test_the_cards_kappa_is_the_measured_one(card):
-    measured = json.loads((RESULTS / "box-sian/grades.json").read_text("utf-8"))
-    shown = "{kappa:.2f} ({kappa from:.2f} to {kappa to:.2f})".format_map(measured)
-    assert shown in card
+@pytest.mark.parametrize(
+    ("run", "line"),
+    [
+        ("box-sian", "| quadratic weighted kappa |"),
+        ("box-plain", "| the main branch alone, trained the same way |"),
+    ],
+)
+def test_the_cards_kappas_are_the_measured_ones(card, run, line):
+    measured = json.loads((RESULTS / run / "grades.json").read_text("utf-8"))
+    assert line + " {kappa:.2f} ({kappa from:.2f} to {kappa to:.2f}) |".format_map(measured) in card
 
 
 def test_the_cards_scores_of_lesions_are_the_measured_ones(card):
