@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from retinalesion.errors import UserError
 
 STRIDES = (2, 4, 8, 16, 32)
+COARSEST = 32
 PROBE = 64  # side of the image that tells the strides of an encoder's maps
 PATIENCE = 5  # seconds until the hub counts as out of reach
 HEADS = ("fc.", "AuxLogits.")  # of Inception-v3: no part of a contracting path
@@ -28,6 +29,9 @@ class SamePaddedInceptionV3(InceptionV3):
 
     Parameters keep timm's names: its state dict loads key for key. Mixed_6a and Mixed_7a pool with a
     functional call that no attribute reaches, so their forward stands here.
+
+    Args:
+        coarsest: stride of the last maps, see `Encoder`.
     """
 
     stages = (
@@ -39,25 +43,30 @@ class SamePaddedInceptionV3(InceptionV3):
     )
     channels = (64, 192, 288, 768, 2048)
 
-    def __init__(self) -> None:
+    def __init__(self, coarsest: int = 32) -> None:
         super().__init__(num_classes=0, aux_logits=False)
+        self.coarsest = coarsest
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                module.padding = tuple(size // 2 for size in module.kernel_size)
-            elif isinstance(module, nn.MaxPool2d):
+            if isinstance(module, nn.MaxPool2d):
                 module.padding = 1
+        dilation = 1
+        for stage, stride in zip(self.stages, STRIDES, strict=True):
+            for place, name in enumerate(stage):
+                reduces_no_more = place == 0 and stride > coarsest
+                _pad(getattr(self, name), dilation, reduces_no_more)
+                dilation *= 2 if reduces_no_more else 1
 
     def _reduce_to_16(self, x: Tensor) -> Tensor:
-        block = self.Mixed_6a
+        block, stride = self.Mixed_6a, 1 if self.coarsest < 16 else 2
         wide = block.branch3x3dbl_3(block.branch3x3dbl_2(block.branch3x3dbl_1(x)))
-        return torch.cat([block.branch3x3(x), wide, F.max_pool2d(x, 3, 2, 1)], 1)
+        return torch.cat([block.branch3x3(x), wide, F.max_pool2d(x, 3, stride, 1)], 1)
 
     def _reduce_to_32(self, x: Tensor) -> Tensor:
-        block = self.Mixed_7a
+        block, stride = self.Mixed_7a, 1 if self.coarsest < 32 else 2
         plain = block.branch3x3_2(block.branch3x3_1(x))
         wide = block.branch7x7x3_2(block.branch7x7x3_1(x))
         wide = block.branch7x7x3_4(block.branch7x7x3_3(wide))
-        return torch.cat([plain, wide, F.max_pool2d(x, 3, 2, 1)], 1)
+        return torch.cat([plain, wide, F.max_pool2d(x, 3, stride, 1)], 1)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Maps (n, c, s / stride, s / stride) at the five strides, for an image (n, 3, s, s)."""
@@ -70,6 +79,16 @@ class SamePaddedInceptionV3(InceptionV3):
         return maps
 
 
+def _pad(block: nn.Module, dilation: int, reduces_no_more: bool) -> None:
+    """Same padding for a block's convolutions, dilated; those that reduced keep their maps' side if asked."""
+    for module in block.modules():
+        if isinstance(module, nn.Conv2d):
+            if reduces_no_more:
+                module.stride = (1, 1)
+            module.dilation = (dilation, dilation)
+            module.padding = tuple(dilation * (size // 2) for size in module.kernel_size)
+
+
 class Encoder(nn.Module):
     """An image as feature maps at strides 2 to 32.
 
@@ -79,9 +98,12 @@ class Encoder(nn.Module):
         name: ``inception_v3`` (the paper's, same-padded) or any timm model with maps at strides 2 to 32.
         weights: None for random weights, ``imagenet`` for timm's (fetched or from its cache), or a file with
             a state dict of timm's model of that name (.safetensors, .pth).
+        coarsest: 32, or 16 or 8 for dilated networks: stages that would reduce further keep the side, and
+            the convolutions after them are dilated instead. The weights are the same.
 
     Attributes:
         channels: of the five maps, stride 2 first.
+        strides: of the five maps.
 
     Raises:
         UserError: unknown encoder, strides that do not fit, or weights that cannot be had.
@@ -90,41 +112,26 @@ class Encoder(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, name: str = "inception_v3", weights: str | None = None) -> None:
+    def __init__(
+        self, name: str = "inception_v3", weights: str | None = None, coarsest: int = COARSEST
+    ) -> None:
         super().__init__()
         self.name = name
+        self.strides = tuple(min(stride, coarsest) for stride in STRIDES)
         if not timm.is_model(name):
             near = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "timm.list_models() lists them"
             raise UserError(f"encoder {name!r} is unknown to timm {timm.__version__}. Near: {near}.")
         if name == "inception_v3":
-            self.body: Any = SamePaddedInceptionV3()
+            self.body: Any = SamePaddedInceptionV3(coarsest)
             self.channels: Sequence[int] = SamePaddedInceptionV3.channels
         else:
-            self.body = self._features(name)
+            self.body = _features(name, self.strides)
             self.channels = self.body.feature_info.channels()
         pretrained: Any = timm.get_pretrained_cfg(name)
         self.register_buffer("mean", torch.tensor(pretrained.mean).view(1, 3, 1, 1))
         self.register_buffer("deviation", torch.tensor(pretrained.std).view(1, 3, 1, 1))
         if weights is not None:
             self.load_weights(weights)
-
-    @staticmethod
-    def _features(name: str) -> Any:
-        try:
-            body: Any = timm.create_model(name, features_only=True).eval()
-            with torch.no_grad():  # ask the maps themselves: some models pad less than their strides promise
-                strides = tuple(PROBE / maps.shape[2] for maps in body(torch.zeros(1, 3, PROBE, PROBE)))
-        except Exception as error:  # timm raises many kinds for models that have no maps
-            raise UserError(
-                f"encoder {name!r} gives no feature maps ({_in_short(error)}). Try resnet50."
-            ) from error
-        if strides != STRIDES:
-            shown = ", ".join(f"{stride:.4g}" for stride in strides)
-            raise UserError(
-                f"encoder {name!r} has maps at strides {shown}, but 2, 4, 8, 16, 32 are needed. "
-                "inception_v3, resnet50 or tf_efficientnet_lite0 have them."
-            )
-        return body.train()
 
     def load_weights(self, weights: str) -> None:
         """Take weights ``imagenet``, of a file, or of the encoder in an earlier run's checkpoint.
@@ -176,8 +183,27 @@ class Encoder(nn.Module):
         )
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Maps (n, c, s / k, s / k) for strides k of 2, 4, 8, 16, 32, of an image (n, 3, s, s) in [0, 1]."""
+        """Maps (n, c, s / k, s / k) at each of the strides k, of an image (n, 3, s, s) in [0, 1]."""
         return cast(list[Tensor], self.body((image - self.mean) / self.deviation))
+
+
+def _features(name: str, wanted: tuple[int, ...]) -> Any:
+    dilated: dict[str, Any] = {} if wanted[-1] == COARSEST else {"output_stride": wanted[-1]}
+    try:
+        body: Any = timm.create_model(name, features_only=True, **dilated).eval()
+        with torch.no_grad():  # ask the maps themselves: some models pad less than their strides promise
+            strides = tuple(PROBE / maps.shape[2] for maps in body(torch.zeros(1, 3, PROBE, PROBE)))
+    except Exception as error:  # timm raises many kinds for models that have no maps, or none at this stride
+        raise UserError(
+            f"encoder {name!r} gives no feature maps ({_in_short(error)}). Try resnet50."
+        ) from error
+    if strides != wanted:
+        shown = ", ".join(f"{stride:.4g}" for stride in strides)
+        raise UserError(
+            f"encoder {name!r} has maps at strides {shown}, but {', '.join(map(str, wanted))} are needed. "
+            "inception_v3, resnet50 or tf_efficientnet_lite0 have them."
+        )
+    return body.train()
 
 
 def _encoder_in(checkpoint: str) -> dict[str, Tensor]:

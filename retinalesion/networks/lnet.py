@@ -5,9 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from retinalesion.errors import UserError
-from retinalesion.lesions import CODES
 from retinalesion.networks.encoder import STRIDES, Encoder
-from retinalesion.networks.segmenter import Segmenter
+from retinalesion.networks.segmenter import Segmenter, enlarged, lesion_head
 
 WIDEST, NARROWEST = 128, 32
 
@@ -60,13 +59,11 @@ class LNet(Segmenter):
                 steps.append(Step(channels, copied))
                 channels = steps[-1].channels
         self.path = nn.ModuleList(steps)
-        self.head = nn.Conv2d(channels, len(CODES), 1)
-        # Lesions cover less than 1 % of the pixels (section 3.1): begin with a low probability everywhere.
-        nn.init.constant_(self.head.bias, -3.0)  # type: ignore[arg-type]
+        self.head = lesion_head(channels)
 
     def logits_of(self, image: Tensor) -> Tensor:
         """Logits (n, 8, h, w)."""
         *copies, x = self.encoder(image)
         for step in self.path:
             x = step(x, copies.pop())
-        return F.interpolate(self.head(x), size=image.shape[-2:], mode="bilinear", align_corners=False)
+        return enlarged(self.head(x), image)

@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
-from retinalesion.networks.encoder import Encoder
+from retinalesion.networks.encoder import COARSEST, Encoder
 
-COARSEST = 32  # sides are padded to a multiple of the coarsest stride
 NOT_LEARNED = -30.0  # logit: probability 1e-13
+RARE = -3.0  # logit with which training begins: lesions cover less than 1 % of the pixels (section 3.1)
 
 
 def padded(image: Tensor) -> Tensor:
@@ -20,10 +20,23 @@ def padded(image: Tensor) -> Tensor:
     return F.pad(image, (0, -width % COARSEST, 0, -height % COARSEST))
 
 
+def lesion_head(channels: int) -> nn.Conv2d:
+    """The last 1x1 convolution, to eight maps, which begins with a low probability everywhere."""
+    head = nn.Conv2d(channels, len(CODES), 1)
+    nn.init.constant_(head.bias, RARE)  # type: ignore[arg-type]
+    return head
+
+
+def enlarged(maps: Tensor, like: Tensor) -> Tensor:
+    """Maps (n, c, h, w) at the height and width of other maps, bilinear."""
+    return F.interpolate(maps, size=like.shape[-2:], mode="bilinear", align_corners=False)
+
+
 class Segmenter(nn.Module):
     """A lesion network: image (n, 3, h, w) in [0, 1] to logits (n, 8, h, w).
 
-    Subclasses give ``logits_of`` for sides that are multiples of 32.
+    Subclasses give ``logits_of`` for sides that are multiples of 32; those with more than one supervised
+    output give ``all_logits_of`` too.
     """
 
     learned: Tensor
@@ -36,6 +49,10 @@ class Segmenter(nn.Module):
     def logits_of(self, image: Tensor) -> Tensor:
         """Logits (n, 8, h, w) of an image whose sides are multiples of 32."""
         raise NotImplementedError
+
+    def all_logits_of(self, image: Tensor) -> tuple[Tensor, ...]:
+        """The same of every output that training supervises, the one that counts first."""
+        return (self.logits_of(image),)
 
     def load_weights(self, weights: str) -> None:
         """Begin with an encoder's weights, or with a whole network of this kind out of a checkpoint.
@@ -70,6 +87,12 @@ class Segmenter(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (n, 8, h, w); -30 for lesions not learned."""
+        return self._of_learned(self.logits_of(padded(image)), image)
+
+    def supervised(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Logits (n, 8, h, w) of every output that training supervises; the first is what `forward` gives."""
+        return tuple(self._of_learned(logits, image) for logits in self.all_logits_of(padded(image)))
+
+    def _of_learned(self, logits: Tensor, image: Tensor) -> Tensor:
         height, width = image.shape[-2:]
-        logits = self.logits_of(padded(image))[..., :height, :width]
-        return torch.where(self.learned.view(1, -1, 1, 1), logits, NOT_LEARNED)
+        return torch.where(self.learned.view(1, -1, 1, 1), logits[..., :height, :width], NOT_LEARNED)

@@ -8,10 +8,22 @@ from typing import NamedTuple
 import torch
 
 from retinalesion.errors import UserError
+from retinalesion.networks.danet import DANet
+from retinalesion.networks.deeplab import DeepLabV3Plus
+from retinalesion.networks.fcn import FCN
 from retinalesion.networks.lnet import LNet
 from retinalesion.networks.segmenter import Segmenter
+from retinalesion.networks.sliding import PatchFCN
+from retinalesion.networks.unet import UNet
 
 SEGMENTERS: dict[str, Callable[..., Segmenter]] = {
+    "patch-fcn-32s": PatchFCN,
+    "fcn-32s": partial(FCN, 32),
+    "fcn-16s": partial(FCN, 16),
+    "fcn-8s": partial(FCN, 8),
+    "unet": UNet,
+    "deeplabv3+": DeepLabV3Plus,
+    "danet": DANet,
     "lnet-32s": partial(LNet, 32),
     "lnet-16s": partial(LNet, 16),
     "lnet-8s": partial(LNet, 8),

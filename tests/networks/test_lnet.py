@@ -9,36 +9,8 @@ from retinalesion.lesions import CODES
 from retinalesion.networks.encoder import STRIDES
 from retinalesion.networks.lnet import LNet
 from retinalesion.networks.segmenter import NOT_LEARNED
-from retinalesion.networks.segmenters import SEGMENTERS, segmenter
 
 TINY = "test_resnet"
-
-
-@pytest.mark.parametrize("name", SEGMENTERS)
-def test_every_network_gives_eight_logits_a_pixel(name):
-    network = segmenter(name, encoder=TINY).eval()
-    assert network(torch.rand(2, 3, 64, 64)).shape == (2, 8, 64, 64)
-
-
-@pytest.mark.parametrize("name", SEGMENTERS)
-@pytest.mark.parametrize(("height", "width"), [(64, 96), (33, 65), (50, 31)])
-def test_every_network_takes_any_side(name, height, width):
-    network = segmenter(name, encoder=TINY).eval()
-    image = torch.rand(1, 3, height, width)
-    with torch.no_grad():
-        logits = network(image)
-        padded = torch.zeros(1, 3, height + -height % 32, width + -width % 32)
-        padded[..., :height, :width] = image
-        torch.testing.assert_close(logits, network(padded)[..., :height, :width])
-    assert logits.shape == (1, 8, height, width)
-
-
-@pytest.mark.parametrize("name", SEGMENTERS)
-def test_an_untrained_network_finds_nothing(name):
-    torch.manual_seed(0)
-    network = segmenter(name, encoder=TINY).eval()
-    with torch.no_grad():
-        assert network(torch.rand(1, 3, 64, 64)).sigmoid().mean() < 0.2
 
 
 @pytest.mark.parametrize("stride", STRIDES)
@@ -70,11 +42,6 @@ def test_the_papers_path_is_light_beside_its_encoder():
 def test_a_stride_that_is_none_is_refused():
     with pytest.raises(UserError, match="not 64"):
         LNet(64, TINY)
-
-
-def test_an_unknown_network_is_refused_with_the_known_ones():
-    with pytest.raises(UserError, match="lnet-16s"):
-        segmenter("lnet-64s")
 
 
 def test_lesions_not_learned_have_no_probability_and_teach_nothing():
