@@ -20,6 +20,7 @@ from retinalesion.lesions import CODES, NO_GRADE
 
 Batch = dict[str, Any]
 BLANK = -1  # in evaluation: no photograph, only there so that all processes have as many batches
+MOST_IMBALANCE = 100.0  # of weights for marked pixels
 
 
 @lru_cache(maxsize=4)
@@ -260,6 +261,25 @@ class FundusDataModule(LightningDataModule):
         """Lesions annotated and present in at least one training photograph."""
         rows = self.rows("train")
         return tuple(code for code in CODES if any(row.pixels.get(code) for row in rows))
+
+    @property
+    def imbalance(self) -> tuple[float, ...]:
+        """Of every lesion, pixels not marked to pixels marked in the training split, 100 at most (Table 4).
+
+        Ignored pixels and photographs in which the lesion was not annotated do not count.
+        """
+        rows, marked, valid = self.rows("train"), dict.fromkeys(CODES, 0), dict.fromkeys(CODES, 0)
+        for row in rows:
+            ignored = self.store.ignored(row.id)
+            for code in row.annotated:
+                bit = 1 << CODES.index(code)
+                left_out = 0 if ignored is None else int(np.count_nonzero(ignored & bit))
+                valid[code] += self.store.side**2 - left_out
+                marked[code] += row.pixels.get(code, 0)
+        return tuple(
+            min((valid[code] - marked[code]) / marked[code], MOST_IMBALANCE) if marked[code] else 1.0
+            for code in CODES
+        )
 
     @property
     def process(self) -> tuple[int, int]:

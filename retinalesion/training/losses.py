@@ -1,11 +1,14 @@
-"""Dice and the dual loss (paper, section 3.1, Eq. 2 to 4). Sums are taken over the global batch.
+"""Dice and the dual loss (paper, section 3.1, Eq. 2 to 4), and the two that Table 4 sets beside them.
 
-Shapes throughout: probability float (n, 8, h, w) in [0, 1]; planes and valid bool (n, 8, h, w).
-Pixels that are not valid enter neither sum, loss nor gradient. All is in float32, also under autocast.
+Shapes throughout: probability float (n, 8, h, w) in [0, 1], logits likewise; planes and valid bool
+(n, 8, h, w). Sums are taken over the global batch. Pixels that are not valid enter neither sum, loss nor
+gradient. All is in float32, also under autocast.
 """
 
 import torch
 from torch import Tensor, distributed
+from torch.nn import functional as F
+from torchvision.ops import sigmoid_focal_loss
 
 TINY = 1e-7  # keeps 0 / 0 away where nothing is predicted and nothing true
 
@@ -97,3 +100,49 @@ def dual_loss(
     """
     segmentation = dice_loss(probability, planes, valid, per_lesion, misses)
     return weight * segmentation + (1 - weight) * classification_dice_loss(probability, planes, valid)
+
+
+def _mean_over_valid(of_pixels: Tensor, valid: Tensor) -> Tensor:
+    sums = torch.stack([torch.where(valid, of_pixels, 0.0).sum(), valid.sum().to(of_pixels.dtype)])
+    total, count = over_processes(sums).unbind()
+    return total / count.clamp(min=1)
+
+
+def weighted_cross_entropy(logits: Tensor, planes: Tensor, valid: Tensor, weights: Tensor) -> Tensor:
+    """Cross-entropy in which marked pixels weigh more, since they are few (Table 4).
+
+    Args:
+        logits: of each lesion.
+        planes: truth.
+        valid: pixels that count.
+        weights: float (8,), of the marked pixels of each lesion.
+
+    Returns:
+        A scalar, the mean over valid pixels; 0 where there is none.
+    """
+    logits = torch.where(valid, logits.float(), 0.0)
+    marked = (planes & valid).float()
+    loss = F.binary_cross_entropy_with_logits(
+        logits, marked, pos_weight=weights.float().view(-1, 1, 1), reduction="none"
+    )
+    return _mean_over_valid(loss, valid)
+
+
+def focal_loss(
+    logits: Tensor, planes: Tensor, valid: Tensor, alpha: float = 0.8, gamma: float = 2.0
+) -> Tensor:
+    """Focal loss (Lin et al., ICCV 2017; Table 4): cross-entropy that hardly hears of what is clear already.
+
+    Args:
+        logits: of each lesion.
+        planes: truth.
+        valid: pixels that count.
+        alpha: weight of marked pixels; the others have 1 - alpha.
+        gamma: how much less what is clear counts.
+
+    Returns:
+        A scalar, the mean over valid pixels; 0 where there is none.
+    """
+    logits = torch.where(valid, logits.float(), 0.0)
+    loss: Tensor = sigmoid_focal_loss(logits, (planes & valid).float(), alpha, gamma)
+    return _mean_over_valid(loss, valid)

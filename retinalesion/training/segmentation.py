@@ -8,11 +8,12 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from retinalesion.errors import UserError
+from retinalesion.lesions import CODES
 from retinalesion.networks.segmenter import Segmenter
 from retinalesion.networks.segmenters import segmenter
 from retinalesion.training import metrics
 from retinalesion.training.counts import LesionCounts, count_photographs
-from retinalesion.training.losses import dice_loss, dual_loss
+from retinalesion.training.losses import dice_loss, dual_loss, focal_loss, weighted_cross_entropy
 from retinalesion.training.panels import ValidationPanels
 from retinalesion.training.tables import PhotographRow
 from retinalesion.training.task import Task
@@ -29,9 +30,11 @@ class SegmentationTask(Task):
         encoder: its contracting path, ``inception_v3`` or any timm model with maps at strides 2 to 32.
         weights: at the start of a fresh fit, of the encoder: ``imagenet``, a file, or null for random; or of
             the whole network: an earlier run's checkpoint. A checkpoint needs them no more.
-        loss: ``dual`` begins with Dice and goes on to the dual loss (section 4.1); ``dice`` stays with Dice.
+        loss: ``dual`` begins with Dice and goes on to the dual loss (section 4.1); ``dice`` stays with Dice;
+            ``weighted_cross_entropy`` and ``focal`` are those of Table 4.
         per_lesion: Dice as the mean over lesions that occur in the batch, instead of pooled (Eq. 3).
-        misses: weight of misses beside false alarms in Dice, 0 to 1; 0.5 is Dice itself.
+        misses: weight of misses beside false alarms in Dice, 0 to 1; 0.5 is Dice itself. The losses that have
+            no Dice in them hear of neither.
         optimizer: ``sgd`` as in section 4.1, or ``adamw`` with cosine for runs of a fixed length.
         rate: learning rate.
         decay: weight decay.
@@ -39,13 +42,14 @@ class SegmentationTask(Task):
     """
 
     monitor = "val/pixel_f1"
+    imbalance: Tensor  # weight of each lesion's marked pixels, for weighted cross-entropy
 
     def __init__(
         self,
         network: str = "lnet-16s",
         encoder: str = "inception_v3",
         weights: str | None = "imagenet",
-        loss: Literal["dual", "dice"] = "dual",
+        loss: Literal["dual", "dice", "weighted_cross_entropy", "focal"] = "dual",
         per_lesion: bool = False,
         misses: float = 0.5,
         optimizer: Literal["sgd", "adamw"] = "sgd",
@@ -63,6 +67,8 @@ class SegmentationTask(Task):
         self.weights, self.loss, self.flips = weights, loss, flips
         self.per_lesion, self.misses = per_lesion, misses
         self.stage = "dice" if loss == "dual" else "only"
+        if loss == "weighted_cross_entropy":
+            self.register_buffer("imbalance", torch.ones(len(CODES)))
         self.counts = LesionCounts()
         self.rows: list[PhotographRow] = []
 
@@ -81,6 +87,8 @@ class SegmentationTask(Task):
             self.network.load_weights(self.weights)
         if datamodule is not None:
             self.network.learn_only(datamodule.learned)
+            if self.loss == "weighted_cross_entropy":
+                self.imbalance.copy_(torch.tensor(datamodule.imbalance))
             rank_zero_info(f"Lesions that this set teaches: {', '.join(datamodule.learned)}.")
 
     def forward(self, image: Tensor) -> Tensor:
@@ -97,12 +105,20 @@ class SegmentationTask(Task):
             logits = logits / 4
         return logits
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Dice or, in the second stage, the dual loss."""
-        probability = self(batch["image"]).sigmoid()
+    def loss_of(self, logits: Tensor, planes: Tensor, valid: Tensor) -> Tensor:
+        """The loss of one output: as chosen; of ``dual``, Dice until the second stage."""
+        if self.loss == "weighted_cross_entropy":
+            return weighted_cross_entropy(logits, planes, valid, self.imbalance)
+        if self.loss == "focal":
+            return focal_loss(logits, planes, valid)
         loss = dual_loss if self.stage == "dual" else dice_loss
-        truth = (batch["planes"], batch["valid"])
-        value: Tensor = loss(probability, *truth, per_lesion=self.per_lesion, misses=self.misses)
+        return loss(logits.sigmoid(), planes, valid, per_lesion=self.per_lesion, misses=self.misses)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss, a mean over the network's supervised outputs."""
+        outputs = self.network.supervised(batch["image"])
+        losses = [self.loss_of(logits, batch["planes"], batch["valid"]) for logits in outputs]
+        value = torch.stack(losses).mean()
         self.log("train/loss", value, prog_bar=True)
         self.log("train/dual", float(self.stage == "dual"))
         return value

@@ -7,13 +7,27 @@ from torch import multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from retinalesion.lesions import CODES
-from retinalesion.training.losses import classification_dice_loss, dice_loss, dual_loss
+from retinalesion.training.losses import (
+    classification_dice_loss,
+    dice_loss,
+    dual_loss,
+    focal_loss,
+    weighted_cross_entropy,
+)
 
-LOSSES = {
+DICE = {
     "dice": dice_loss,
     "dual": dual_loss,
     "dice per lesion": lambda p, t, v: dice_loss(p, t, v, per_lesion=True),
     "dual per lesion": lambda p, t, v: dual_loss(p, t, v, per_lesion=True),
+}
+WEIGHTS = torch.tensor([100, 30, 10, 50, 1, 2, 3, 4.5])
+OF_LOGITS = {
+    "weighted cross-entropy": lambda x, t, v: weighted_cross_entropy(x, t, v, WEIGHTS),
+    "focal": focal_loss,
+}
+LOSSES = DICE | {
+    name: lambda p, t, v, loss=loss: loss(torch.logit(p), t, v) for name, loss in OF_LOGITS.items()
 }
 MA, HAEX = CODES.index("MA"), CODES.index("HaEx")
 
@@ -41,6 +55,12 @@ def dice_of(pairs):
     return 1 - 2 * overlap / (squares + marked)
 
 
+def cross_entropy_of(name, p, t, lesion):
+    if name == "focal":  # alpha 0.8, gamma 2
+        return -(0.8 * (1 - p) ** 2 * np.log(p) if t else 0.2 * p**2 * np.log(1 - p))
+    return -(WEIGHTS[lesion].item() * np.log(p) if t else np.log(1 - p))
+
+
 def reference(name, probability, planes, valid):
     p, t, v = probability.double().numpy(), planes.double().numpy(), valid.numpy()
     lesions, photographs = range(p.shape[1]), range(p.shape[0])
@@ -48,6 +68,9 @@ def reference(name, probability, planes, valid):
     def pixels(j):
         return [(p[i, j, y, x], t[i, j, y, x]) for i in photographs for y, x in np.argwhere(v[i, j])]
 
+    if name in OF_LOGITS:
+        places = map(tuple, np.argwhere(v))
+        return np.mean([cross_entropy_of(name, p[place], t[place], place[1]) for place in places])
     if "per lesion" in name:
         occurring = [j for j in lesions if any(truth for _, truth in pixels(j))]
         segmentation = np.mean([dice_of(pixels(j)) for j in occurring])
@@ -112,7 +135,7 @@ def test_a_small_false_blob_moves_dual_and_hardly_dice():
     wrong = right.clone()
     wrong[0, MA, 50, 50] = 1
     valid = torch.ones_like(planes)
-    moved = {name: LOSSES[name](wrong, planes, valid) - LOSSES[name](right, planes, valid) for name in LOSSES}
+    moved = {name: loss(wrong, planes, valid) - loss(right, planes, valid) for name, loss in DICE.items()}
     assert 0 < moved["dice"] < 0.01
     assert moved["dual"] > 0.04
 
@@ -135,7 +158,7 @@ def test_what_is_not_valid_changes_neither_loss_nor_gradient(name):
     assert gradient[valid].abs().max() > 0
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", DICE)
 @pytest.mark.parametrize(("says", "expected"), [("nothing", 1.0), ("truth", 0.0)])
 def test_losses_of_an_empty_and_of_a_perfect_prediction(name, says, expected):
     _, planes, valid = batch(5)
@@ -153,7 +176,7 @@ def test_where_nothing_is_valid_nothing_is_taught(name):
     assert torch.equal(probability.grad, torch.zeros_like(probability))
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", DICE)
 def test_where_nothing_is_marked_and_nothing_said_gradients_are_finite(name):
     probability = torch.zeros(1, len(CODES), 4, 4, requires_grad=True)
     nothing = torch.zeros(probability.shape, dtype=torch.bool)
@@ -172,7 +195,19 @@ def test_the_mean_over_lesions_weighs_small_and_large_alike():
     assert dice_loss(found, planes, valid, per_lesion=True).item() == pytest.approx(0.5, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", OF_LOGITS)
+def test_losses_of_logits_are_finite_and_float32_whatever_the_logits(name):
+    _, planes, valid = batch(7)
+    logits = torch.where(planes, -60.0, 60.0).bfloat16().requires_grad_()  # all wrong, and sure of it
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = OF_LOGITS[name](logits, planes, valid)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert loss > 1
+    assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", DICE)
 def test_sums_are_float32_under_autocast(name):
     # In bfloat16 a sum of 40,000 ones stops at 256.
     planes = torch.ones(1, len(CODES), 200, 200, dtype=torch.bool)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -288,3 +289,32 @@ def test_an_untrained_network_finds_nothing_and_a_short_fit_finds_lesions_of_oth
     fitting = trainer_in(tmp_path / "run", 200)
     fitting.fit(task, datamodule=FundusDataModule(str(store.path), batch_size=4, batches=200, workers=0))
     assert mean_f1(tmp_path / "after", task, store) > 0.12
+
+
+@pytest.mark.parametrize("loss", ["dice", "weighted_cross_entropy", "focal"])
+def test_other_losses_teach_and_stay(drawn_store, tmp_path, loss):
+    trainer, task = fit(tmp_path, drawn_store, 2, 1, loss=loss)
+    assert task.stage == "only"
+    assert trainer.callback_metrics["train/loss"] > 0
+
+
+def test_weights_of_cross_entropy_are_counted_once_and_kept(drawn_store, tmp_path):
+    """Pixels not marked to pixels marked, in training photographs in which the lesion was looked for."""
+    _, task = fit(tmp_path, drawn_store, 1, 1, loss="weighted_cross_entropy")
+    rows = drawn_store.split("train")
+    for code, weight in zip(CODES, task.imbalance.tolist(), strict=True):
+        marked = sum(np.count_nonzero(drawn_store.planes(row.id) & 1 << CODES.index(code)) for row in rows)
+        everything = drawn_store.side**2 * len(rows)
+        assert weight == pytest.approx(min((everything - marked) / marked, 100) if marked else 1)
+    assert task.imbalance.max() == 100
+    again = SegmentationTask.load_from_checkpoint(tmp_path / "checkpoints/last.ckpt")
+    assert torch.equal(again.imbalance, task.imbalance)
+
+
+def test_every_supervised_output_is_taught():
+    task = SegmentationTask(**TINY | {"network": "danet", "loss": "dice"})
+    task.log = lambda *_, **__: None
+    planes = torch.rand(2, len(CODES), 64, 64) < 0.1
+    batch = {"image": torch.rand(2, 3, 64, 64), "planes": planes, "valid": torch.ones_like(planes)}
+    task.training_step(batch, 0).backward()
+    assert all(head.weight.grad.any() for head in task.network.heads)
