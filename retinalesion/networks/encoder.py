@@ -11,7 +11,7 @@ import torch
 from huggingface_hub import constants as hub
 from huggingface_hub import get_session
 from timm.models import load_state_dict
-from timm.models.inception_v3 import InceptionV3
+from timm.models.inception_v3 import InceptionB, InceptionD, InceptionV3
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,7 +27,7 @@ class SamePaddedInceptionV3(InceptionV3):
     """timm's Inception-v3 with same padding, so that 896 gives 448, 224, 112, 56 and 28.
 
     Parameters keep timm's names: its state dict loads key for key. Mixed_6a and Mixed_7a pool with a
-    functional call that no attribute reaches, so their forward stands here.
+    functional call that no attribute reaches, so `run` stands in for their forward.
     """
 
     stages = (
@@ -47,27 +47,30 @@ class SamePaddedInceptionV3(InceptionV3):
             elif isinstance(module, nn.MaxPool2d):
                 module.padding = 1
 
-    def _reduce_to_16(self, x: Tensor) -> Tensor:
-        block = self.Mixed_6a
-        wide = block.branch3x3dbl_3(block.branch3x3dbl_2(block.branch3x3dbl_1(x)))
-        return torch.cat([block.branch3x3(x), wide, F.max_pool2d(x, 3, 2, 1)], 1)
-
-    def _reduce_to_32(self, x: Tensor) -> Tensor:
-        block = self.Mixed_7a
-        plain = block.branch3x3_2(block.branch3x3_1(x))
-        wide = block.branch7x7x3_2(block.branch7x7x3_1(x))
-        wide = block.branch7x7x3_4(block.branch7x7x3_3(wide))
-        return torch.cat([plain, wide, F.max_pool2d(x, 3, 2, 1)], 1)
-
     def forward(self, x: Tensor) -> list[Tensor]:
         """Maps (n, c, s / stride, s / stride) at the five strides, for an image (n, 3, s, s)."""
-        reductions = {"Mixed_6a": self._reduce_to_16, "Mixed_7a": self._reduce_to_32}
         maps = []
         for stage in self.stages:
             for name in stage:
-                x = reductions.get(name, getattr(self, name))(x)
+                x = run(getattr(self, name), x)
             maps.append(x)
         return maps
+
+
+def run(block: Any, x: Tensor) -> Tensor:
+    """What an encoder's block makes of maps; those of Inception-v3 that pool by a call pool same-padded."""
+    if isinstance(block, InceptionB):
+        last: Any = block.branch3x3
+        plain = last(x)
+        wide = block.branch3x3dbl_3(block.branch3x3dbl_2(block.branch3x3dbl_1(x)))
+    elif isinstance(block, InceptionD):
+        last = block.branch3x3_2
+        plain = last(block.branch3x3_1(x))
+        wide = block.branch7x7x3_2(block.branch7x7x3_1(x))
+        wide = block.branch7x7x3_4(block.branch7x7x3_3(wide))
+    else:
+        return cast(Tensor, block(x))
+    return torch.cat([plain, wide, F.max_pool2d(x, 3, last.conv.stride, 1)], 1)
 
 
 class Encoder(nn.Module):
@@ -177,7 +180,11 @@ class Encoder(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Maps (n, c, s / k, s / k) for strides k of 2, 4, 8, 16, 32, of an image (n, 3, s, s) in [0, 1]."""
-        return cast(list[Tensor], self.body((image - self.mean) / self.deviation))
+        return cast(list[Tensor], self.body(self.normalised(image)))
+
+    def normalised(self, image: Tensor) -> Tensor:
+        """The image as the body takes it."""
+        return (image - self.mean) / self.deviation
 
 
 def _encoder_in(checkpoint: str) -> dict[str, Tensor]:
