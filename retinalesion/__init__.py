@@ -11,9 +11,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "LNet": "retinalesion.networks.lnet",
     "SiAN": "retinalesion.networks.sian",
+    "LesionConcat": "retinalesion.networks.lesion_concat",
+    "ABN": "retinalesion.networks.abn",
     "dice_loss": "retinalesion.training.losses",
     "dual_loss": "retinalesion.training.losses",
     "SegmentationTask": "retinalesion.training.segmentation",
+    "LesionClassificationTask": "retinalesion.training.classification",
     "GradingTask": "retinalesion.training.grading",
     "TwoStageSchedule": "retinalesion.training.schedule",
     "FundusDataModule": "retinalesion.data.datamodule",

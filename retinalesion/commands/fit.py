@@ -22,8 +22,9 @@ from retinalesion.data.sources.folder import FolderSource
 from retinalesion.data.store import Store, replace_file
 from retinalesion.errors import UserError
 from retinalesion.networks.encoder import Encoder
-from retinalesion.networks.graders import NEED_LESION_NET
-from retinalesion.networks.segmenters import SEGMENTERS, names_in, segmenter
+from retinalesion.networks.graders import LESION_MODELS_FOR
+from retinalesion.networks.lesion_models import Table, names_in
+from retinalesion.networks.segmenters import SEGMENTERS, segmenter
 from retinalesion.report.prediction import ReadingWriter
 from retinalesion.training.checkpoints import load_checkpoint
 from retinalesion.training.grading import GradingTask
@@ -150,14 +151,15 @@ class CommandLine(LightningCLI):
             self.random_weights_instead = True
 
     def _settle_lesion_net(self, model: Namespace) -> None:
-        """Find the lesion network, and keep its name with the settings, so that its file is needed once."""
-        if model.network not in NEED_LESION_NET:
+        """Find the lesion model, and keep its name with the settings, so that its file is needed once."""
+        if model.network not in LESION_MODELS_FOR:
             return
+        table = LESION_MODELS_FOR[model.network]
         if model.lesion_net is None:
-            model.lesion_net = str(newest_lesion_net())
+            model.lesion_net = str(newest_lesion_net(table))
             log.info("No lesion network named (--model.lesion_net CHECKPOINT): taking %s", model.lesion_net)
         model.lesion_net = str(Path(model.lesion_net).absolute())
-        model.lesion_network, model.lesion_encoder = names_in(model.lesion_net)
+        model.lesion_network, model.lesion_encoder = names_in(model.lesion_net, table)
 
     def _resolved(self, settings: Namespace) -> str:
         """The config of a run: all that a later command needs, defaults included."""
@@ -224,14 +226,17 @@ class CommandLine(LightningCLI):
         log.info("  retinalesion test --run %s", shlex.quote(str(run.path)))
 
 
-def newest_lesion_net() -> Path:
-    """The checkpoint of the lesion network that finished last under ``runs/``.
+def newest_lesion_net(table: Table = SEGMENTERS) -> Path:
+    """The checkpoint of the lesion model that finished last under ``runs/``.
+
+    Args:
+        table: of the models that will do.
 
     Raises:
         UserError: there is none.
     """
     for run in Run.finished():
-        if load_checkpoint(run.result)["hyper_parameters"]["network"] in SEGMENTERS:
+        if load_checkpoint(run.result)["hyper_parameters"]["network"] in table:
             return run.result
     raise UserError(
         f"no lesion network named, and no finished run of one in {RUNS.absolute()}. Train one first: "

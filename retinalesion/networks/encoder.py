@@ -11,7 +11,7 @@ import torch
 from huggingface_hub import constants as hub
 from huggingface_hub import get_session
 from timm.models import load_state_dict
-from timm.models.inception_v3 import InceptionV3
+from timm.models.inception_v3 import InceptionB, InceptionD, InceptionV3
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,7 +28,7 @@ class SamePaddedInceptionV3(InceptionV3):
     """timm's Inception-v3 with same padding, so that 896 gives 448, 224, 112, 56 and 28.
 
     Parameters keep timm's names: its state dict loads key for key. Mixed_6a and Mixed_7a pool with a
-    functional call that no attribute reaches, so their forward stands here.
+    functional call that no attribute reaches, so `run` stands in for their forward.
 
     Args:
         coarsest: stride of the last maps, see `Encoder`.
@@ -45,7 +45,6 @@ class SamePaddedInceptionV3(InceptionV3):
 
     def __init__(self, coarsest: int = 32) -> None:
         super().__init__(num_classes=0, aux_logits=False)
-        self.coarsest = coarsest
         for module in self.modules():
             if isinstance(module, nn.MaxPool2d):
                 module.padding = 1
@@ -56,25 +55,12 @@ class SamePaddedInceptionV3(InceptionV3):
                 _pad(getattr(self, name), dilation, reduces_no_more)
                 dilation *= 2 if reduces_no_more else 1
 
-    def _reduce_to_16(self, x: Tensor) -> Tensor:
-        block, stride = self.Mixed_6a, 1 if self.coarsest < 16 else 2
-        wide = block.branch3x3dbl_3(block.branch3x3dbl_2(block.branch3x3dbl_1(x)))
-        return torch.cat([block.branch3x3(x), wide, F.max_pool2d(x, 3, stride, 1)], 1)
-
-    def _reduce_to_32(self, x: Tensor) -> Tensor:
-        block, stride = self.Mixed_7a, 1 if self.coarsest < 32 else 2
-        plain = block.branch3x3_2(block.branch3x3_1(x))
-        wide = block.branch7x7x3_2(block.branch7x7x3_1(x))
-        wide = block.branch7x7x3_4(block.branch7x7x3_3(wide))
-        return torch.cat([plain, wide, F.max_pool2d(x, 3, stride, 1)], 1)
-
     def forward(self, x: Tensor) -> list[Tensor]:
         """Maps (n, c, s / stride, s / stride) at the five strides, for an image (n, 3, s, s)."""
-        reductions = {"Mixed_6a": self._reduce_to_16, "Mixed_7a": self._reduce_to_32}
         maps = []
         for stage in self.stages:
             for name in stage:
-                x = reductions.get(name, getattr(self, name))(x)
+                x = run(getattr(self, name), x)
             maps.append(x)
         return maps
 
@@ -87,6 +73,22 @@ def _pad(block: nn.Module, dilation: int, reduces_no_more: bool) -> None:
                 module.stride = (1, 1)
             module.dilation = (dilation, dilation)
             module.padding = tuple(dilation * (size // 2) for size in module.kernel_size)
+
+
+def run(block: Any, x: Tensor) -> Tensor:
+    """What an encoder's block makes of maps; those of Inception-v3 that pool by a call pool same-padded."""
+    if isinstance(block, InceptionB):
+        last: Any = block.branch3x3
+        plain = last(x)
+        wide = block.branch3x3dbl_3(block.branch3x3dbl_2(block.branch3x3dbl_1(x)))
+    elif isinstance(block, InceptionD):
+        last = block.branch3x3_2
+        plain = last(block.branch3x3_1(x))
+        wide = block.branch7x7x3_2(block.branch7x7x3_1(x))
+        wide = block.branch7x7x3_4(block.branch7x7x3_3(wide))
+    else:
+        return cast(Tensor, block(x))
+    return torch.cat([plain, wide, F.max_pool2d(x, 3, last.conv.stride, 1)], 1)
 
 
 class Encoder(nn.Module):
@@ -184,7 +186,11 @@ class Encoder(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Maps (n, c, s / k, s / k) at each of the strides k, of an image (n, 3, s, s) in [0, 1]."""
-        return cast(list[Tensor], self.body((image - self.mean) / self.deviation))
+        return cast(list[Tensor], self.body(self.normalised(image)))
+
+    def normalised(self, image: Tensor) -> Tensor:
+        """The image as the body takes it."""
+        return (image - self.mean) / self.deviation
 
 
 def _features(name: str, wanted: tuple[int, ...]) -> Any:

@@ -1,6 +1,4 @@
-"""What every lesion network shares: any side, and probability 0 for lesions that it never learned."""
-
-from collections.abc import Iterable
+"""What every lesion network shares: any side, and maps that know what was learned."""
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +7,8 @@ from torch.nn import functional as F
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
 from retinalesion.networks.encoder import COARSEST, Encoder
+from retinalesion.networks.lesion_model import LesionModel
 
-NOT_LEARNED = -30.0  # logit: probability 1e-13
 RARE = -3.0  # logit with which training begins: lesions cover less than 1 % of the pixels (section 3.1)
 
 
@@ -32,19 +30,16 @@ def enlarged(maps: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(maps, size=like.shape[-2:], mode="bilinear", align_corners=False)
 
 
-class Segmenter(nn.Module):
+class Segmenter(LesionModel):
     """A lesion network: image (n, 3, h, w) in [0, 1] to logits (n, 8, h, w).
 
     Subclasses give ``logits_of`` for sides that are multiples of 32; those with more than one supervised
     output give ``all_logits_of`` too.
     """
 
-    learned: Tensor
-
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
-        self.register_buffer("learned", torch.ones(len(CODES), dtype=torch.bool))
 
     def logits_of(self, image: Tensor) -> Tensor:
         """Logits (n, 8, h, w) of an image whose sides are multiples of 32."""
@@ -75,16 +70,6 @@ class Segmenter(nn.Module):
                 f"({' '.join(str(error).split())[:200]}). Name one from runs/NAME/checkpoints."
             ) from error
 
-    def learn_only(self, codes: Iterable[str]) -> None:
-        """Say which lesions the training set teaches; all others get probability 0 everywhere from now on."""
-        chosen = set(codes)
-        self.learned.copy_(torch.tensor([code in chosen for code in CODES]))
-
-    @property
-    def learned_codes(self) -> tuple[str, ...]:
-        """Codes of the lesions that this network knows."""
-        return tuple(code for code, known in zip(CODES, self.learned.tolist(), strict=True) if known)
-
     def forward(self, image: Tensor) -> Tensor:
         """Logits (n, 8, h, w); -30 for lesions not learned."""
         return self._of_learned(self.logits_of(padded(image)), image)
@@ -95,4 +80,4 @@ class Segmenter(nn.Module):
 
     def _of_learned(self, logits: Tensor, image: Tensor) -> Tensor:
         height, width = image.shape[-2:]
-        return torch.where(self.learned.view(1, -1, 1, 1), logits[..., :height, :width], NOT_LEARNED)
+        return self.only_learned(logits[..., :height, :width])

@@ -2,10 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import NamedTuple
-
-import torch
 
 from retinalesion.errors import UserError
 from retinalesion.networks.danet import DANet
@@ -46,51 +42,3 @@ def segmenter(name: str, encoder: str = "inception_v3", weights: str | None = No
     if name not in SEGMENTERS:
         raise UserError(f"network {name!r} is unknown. There are: {', '.join(SEGMENTERS)}.")
     return SEGMENTERS[name](encoder=encoder, weights=weights)
-
-
-class Names(NamedTuple):
-    """Network and encoder of a lesion network."""
-
-    network: str
-    encoder: str
-
-
-def names_in(checkpoint: Path | str) -> Names:
-    """Which lesion network a checkpoint holds.
-
-    Raises:
-        UserError: missing, cut off, or of something else.
-    """
-    return _read(checkpoint)[0]
-
-
-def lesion_net_from(checkpoint: Path | str) -> Segmenter:
-    """The trained lesion network of a checkpoint.
-
-    Args:
-        checkpoint: of a `SegmentationTask`.
-
-    Raises:
-        UserError: missing, cut off, or of something else.
-    """
-    names, state = _read(checkpoint)
-    network = segmenter(*names)
-    network.load_state_dict({key.removeprefix("network."): value for key, value in state.items()})
-    return network
-
-
-def _read(checkpoint: Path | str) -> tuple[Names, dict[str, torch.Tensor]]:
-    if not Path(checkpoint).is_file():
-        raise UserError(f"{checkpoint}: no such checkpoint of a lesion network.")
-    try:
-        contents = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        settings = contents["hyper_parameters"]
-        names, state = Names(settings["network"], settings["encoder"]), contents["state_dict"]
-    except Exception as error:  # torch raises many kinds for files that are no checkpoints
-        raise UserError(f"{checkpoint}: cut off, or not a checkpoint of retinalesion.") from error
-    if names.network not in SEGMENTERS:
-        raise UserError(
-            f"{checkpoint}: holds {names.network}, not a lesion network. Train one with: "
-            "retinalesion fit --config lnet.yaml"
-        )
-    return names, state

@@ -1,16 +1,16 @@
 """SiAN: a grader whose maps are weighed by the lesion maps of a side branch (paper, section 3.2, Fig. 3)."""
 
-from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
-from retinalesion.networks.classifier import Grader
+from retinalesion.networks.guided import GuidedGrader
+from retinalesion.networks.lesion_model import LesionModel
+from retinalesion.networks.outputs import LesionsAndGrade
 from retinalesion.networks.segmenter import Segmenter, padded
-from retinalesion.networks.segmenters import lesion_net_from
 
 HIDDEN = 64  # maps between the two convolutions of Eq. 7
 
@@ -19,14 +19,7 @@ Fusion = Literal["features", "input"]
 Reduction = Literal["max", "area"]
 
 
-class SiANOutput(NamedTuple):
-    """Logits of one pass: ``lesions`` (n, 8, h, w) and ``grade`` (n, 5)."""
-
-    lesions: Tensor
-    grade: Tensor
-
-
-class SiAN(Grader):
+class SiAN(GuidedGrader):
     """Side-Attention Net: image (n, 3, h, w) in [0, 1] to lesion maps and grade in one pass.
 
     The side branch sees the image as it comes, the main branch at ``side``. Lesion maps are brought to the
@@ -36,7 +29,7 @@ class SiAN(Grader):
     weights begin small, so that training starts from the plain grader.
 
     Args:
-        lesion_net: the side branch.
+        lesion_net: the side branch, a lesion network.
         encoder: of the main branch, see `Encoder`.
         weights: of that encoder.
         side: of the main branch; None for the image's own.
@@ -46,12 +39,12 @@ class SiAN(Grader):
         freeze: the side branch stays as it is: no gradient, and in eval mode whatever a caller does.
 
     Raises:
-        UserError: as `Encoder` raises.
+        UserError: the side branch has no maps, or as `Encoder` raises.
     """
 
     def __init__(
         self,
-        lesion_net: Segmenter,
+        lesion_net: LesionModel,
         encoder: str = "inception_v3",
         weights: str | None = None,
         side: int | None = None,
@@ -60,8 +53,13 @@ class SiAN(Grader):
         reduction: Reduction = "max",
         freeze: bool = True,
     ) -> None:
-        super().__init__(encoder, weights, side)
-        self.lesion_net, self.fusion, self.reduction, self.freeze = lesion_net, fusion, reduction, freeze
+        if not isinstance(lesion_net, Segmenter):
+            raise UserError(
+                "sian weighs by lesion maps, and a lesion classifier has none: give it a lesion network, "
+                "made by: retinalesion fit --config lnet.yaml"
+            )
+        super().__init__(lesion_net, encoder, weights, side, freeze)
+        self.fusion, self.reduction = fusion, reduction
         self.weigh: nn.Module = ChannelMaximum()
         if attention == "conv":
             made = self.encoder.channels[-1] if fusion == "features" else 3
@@ -69,45 +67,19 @@ class SiAN(Grader):
             nn.init.normal_(last.weight, std=0.01)
             nn.init.ones_(last.bias)  # type: ignore[arg-type]
             self.weigh = nn.Sequential(nn.Conv2d(len(CODES), HIDDEN, 3, padding=1), nn.ReLU(), last)
-        lesion_net.requires_grad_(not freeze)
-        self.train(self.training)
 
-    @classmethod
-    def from_lesion_net(cls, checkpoint: Path | str, encoder: str = "inception_v3", **others: object) -> Self:
-        """A SiAN on the lesion network of a checkpoint.
-
-        Args:
-            checkpoint: of a `SegmentationTask`.
-            encoder: of the main branch.
-            others: as the constructor takes them.
-
-        Raises:
-            UserError: the checkpoint is missing, cut off or of something else.
-        """
-        return cls(lesion_net_from(checkpoint), encoder, **others)  # type: ignore[arg-type]
-
-    def train(self, mode: bool = True) -> Self:
-        """Training mode, of which a frozen side branch hears nothing."""
-        super().train(mode)
-        if self.freeze:
-            self.lesion_net.eval()
-        return self
-
-    def forward(self, image: Tensor) -> SiANOutput:
+    def forward(self, image: Tensor) -> LesionsAndGrade:
         """Logits of lesions (n, 8, h, w) and grade (n, 5)."""
-        if self.freeze and self.lesion_net.training:  # set by a caller, on the branch itself
-            self.lesion_net.eval()
         height, width = image.shape[-2:]
         image = padded(image)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze):
-            lesions: Tensor = self.lesion_net(image)
+        lesions = self.lesions_in(image)
         probability, seen = lesions.sigmoid(), self.seen(image)
         if self.fusion == "input":
             maps = self.encoder(seen * self.weigh(self._brought_to(seen, probability)))[-1]
         else:
             maps = self.encoder(seen)[-1]
             maps = maps * self.weigh(self._brought_to(maps, probability))
-        return SiANOutput(lesions[..., :height, :width], self.grade(maps))
+        return LesionsAndGrade(lesions[..., :height, :width], self.classify(maps))
 
     def _brought_to(self, maps: Tensor, probability: Tensor) -> Tensor:
         """Lesion maps (n, 8, h, w) at the height and width of other maps."""

@@ -35,13 +35,16 @@ class LesionCounts(Metric):
         return Counts(**{field.name: getattr(self, field.name) for field in fields(Counts)})
 
 
-def count_photographs(batch: dict[str, Any], logits: Tensor, totals: LesionCounts) -> list[PhotographRow]:
+def count_photographs(
+    batch: dict[str, Any], logits: Tensor, totals: LesionCounts, kind: type[PhotographRow] = PhotographRow
+) -> list[PhotographRow]:
     """Add a batch to the counts of a set, photograph by photograph.
 
     Args:
         batch: of `FundusDataModule`.
         logits: (n, 8, h, w).
         totals: to add to.
+        kind: of the rows.
 
     Returns:
         A row for each photograph; blanks, which only even out processes, have none.
@@ -52,17 +55,14 @@ def count_photographs(batch: dict[str, Any], logits: Tensor, totals: LesionCount
         counts = metrics.count(logits[one], batch["planes"][one], batch["valid"][one])
         totals.update(counts)
         if id:
-            rows.append(_row(id, int(batch["grade"][i]), counts, logits[i], batch["valid"][i]))
+            row = kind(
+                id=id,
+                grade=int(batch["grade"][i]),
+                annotated=tuple(batch["valid"][i].any(2).any(1).tolist()),
+                hits=tuple(counts.hits.tolist()),
+                alarms=tuple(counts.alarms.tolist()),
+                misses=tuple(counts.misses.tolist()),
+                probability=tuple(logits[i].amax((1, 2)).float().sigmoid().tolist()),
+            )
+            rows.append(row)
     return rows
-
-
-def _row(id: str, grade: int, counts: Counts, logits: Tensor, valid: Tensor) -> PhotographRow:
-    return PhotographRow(
-        id=id,
-        grade=grade,
-        annotated=tuple(valid.any(2).any(1).tolist()),
-        hits=tuple(counts.hits.tolist()),
-        alarms=tuple(counts.alarms.tolist()),
-        misses=tuple(counts.misses.tolist()),
-        probability=tuple(logits.amax((1, 2)).float().sigmoid().tolist()),
-    )

@@ -11,10 +11,13 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES, GRADES, NO_GRADE
-from retinalesion.networks.classifier import Grader
-from retinalesion.networks.graders import NEED_LESION_NET, grader
-from retinalesion.networks.segmenters import lesion_net_from, names_in, segmenter
-from retinalesion.networks.sian import Attention, Fusion, Reduction, SiAN, SiANOutput
+from retinalesion.networks.classifier import ImageNetwork
+from retinalesion.networks.graders import LESION_MODELS_FOR, grader
+from retinalesion.networks.guided import GuidedGrader
+from retinalesion.networks.lesion_models import lesion_model, lesion_model_from, names_in
+from retinalesion.networks.outputs import LesionsAndGrade, answer, attention_of, taught
+from retinalesion.networks.segmenter import Segmenter
+from retinalesion.networks.sian import Attention, Fusion, Reduction
 from retinalesion.training.counts import LesionCounts, count_photographs
 from retinalesion.training.grade_tables import GradeRow, GradeTables
 from retinalesion.training.grades import accuracy, quadratic_kappa
@@ -25,22 +28,24 @@ Batch = dict[str, Any]
 
 
 class GradingTask(Task):
-    """Train and test an image-level network: SiAN, or the plain grader.
+    """Train and test a grader: SiAN, Lesion-Concat, ABN, or the plain one (Tables 6 and 7).
 
-    Cross-entropy; validation is by quadratic weighted kappa. Photographs without a grade are left out.
+    Cross-entropy, with ABN that of both branches; validation is by quadratic weighted kappa. Photographs
+    without a grade are left out.
 
     Args:
         network: a name of `retinalesion.networks.graders`.
         encoder: of the main branch, ``inception_v3`` or any timm model with maps at strides 2 to 32.
         weights: at the start of a fresh fit, of the main branch's encoder: ``imagenet``, a file, an earlier
             run's checkpoint, or null for random. A checkpoint needs them no more.
-        lesion_net: checkpoint of the side branch's lesion network, read at the start of a fresh fit only.
+        lesion_net: checkpoint of the lesion network of SiAN or Lesion-Concat, which takes a lesion classifier
+            too; read at the start of a fresh fit only.
         lesion_network: its name; known from the checkpoint.
         lesion_encoder: its encoder; known from the checkpoint.
         side: of the main branch, at most the data's; null for the same.
-        attention: weight maps by ``conv`` (Eq. 7) or ``max`` (Eq. 6).
-        fusion: at the last ``features`` or at the ``input`` (Table 7).
-        reduction: lesion maps are brought down by ``max`` or ``area``.
+        attention: SiAN's weight maps by ``conv`` (Eq. 7) or ``max`` (Eq. 6).
+        fusion: SiAN's, at the last ``features`` or at the ``input`` (Table 7).
+        reduction: SiAN's lesion maps are brought down by ``max`` or ``area``.
         freeze: the lesion network stays as it is; otherwise it goes on learning, by the grades.
         optimizer: ``sgd`` as in section 4.1, or ``adamw`` with cosine for runs of a fixed length.
         rate: learning rate.
@@ -67,15 +72,15 @@ class GradingTask(Task):
         decay: float = 0.0001,
     ) -> None:
         super().__init__(optimizer, rate, decay)
-        if network in NEED_LESION_NET and lesion_network is None and lesion_net is not None:
-            lesion_network, lesion_encoder = names_in(lesion_net)
+        if network in LESION_MODELS_FOR and lesion_network is None and lesion_net is not None:
+            lesion_network, lesion_encoder = names_in(lesion_net, LESION_MODELS_FOR[network])
         self.save_hyperparameters()
-        branch = segmenter(lesion_network, lesion_encoder or "inception_v3") if lesion_network else None
-        self.network: Grader = grader(
+        beside = lesion_model(lesion_network, lesion_encoder or "inception_v3") if lesion_network else None
+        self.network: ImageNetwork = grader(
             network,
             encoder,
             side,
-            branch,
+            beside,
             attention=attention,
             fusion=fusion,
             reduction=reduction,
@@ -90,10 +95,9 @@ class GradingTask(Task):
 
     @property
     def learned(self) -> Tensor:
-        """Bool (8,): lesions that the side branch knows; none without one."""
-        network = self.network
-        if isinstance(network, SiAN):
-            return network.lesion_net.learned
+        """Bool (8,): lesions that its maps show; none where it has no maps."""
+        if isinstance(self.network, GuidedGrader) and isinstance(self.network.lesion_net, Segmenter):
+            return self.network.lesion_net.learned
         return torch.zeros(len(CODES), dtype=torch.bool, device=self.device)
 
     @property
@@ -106,27 +110,29 @@ class GradingTask(Task):
         return [*super().configure_callbacks(), GradeTables()]
 
     def begin(self, datamodule: Any) -> None:
-        """Take the weights of both branches."""
+        """Take the weights of the encoder and of the lesion model."""
         if self.weights is not None:
             self.network.load_weights(self.weights)
-        if isinstance(self.network, SiAN):
+        if isinstance(self.network, GuidedGrader):
             if self.lesion_net is None:
                 raise UserError("lesion_net: name the checkpoint of the lesion network.")
-            self.network.lesion_net.load_state_dict(lesion_net_from(self.lesion_net).state_dict())
-            known = ", ".join(self.network.lesion_net.learned_codes)
-            rank_zero_info(f"Lesions that the side branch knows: {known}.")
+            trained = lesion_model_from(self.lesion_net, self.network.takes)
+            self.network.lesion_net.load_state_dict(trained.state_dict())
+            rank_zero_info(f"Lesions that the lesion model knows: {', '.join(trained.learned_codes)}.")
 
     def forward(self, image: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Logits of lesions (n, 8, h, w), None without a side branch, and of the grade (n, 5)."""
+        """Logits of lesions (n, 8, h, w), None where there are no maps, and of the grade (n, 5)."""
         out = self.network(image)
-        return (out.lesions, out.grade) if isinstance(out, SiANOutput) else (None, out)
+        return _maps_in(out), answer(out)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Cross-entropy over the photographs that have a grade."""
-        _, grade = self(batch["image"])
+        """Cross-entropy over the photographs that have a grade, the sum over what the network says of it."""
         known = (batch["grade"] != NO_GRADE).sum().clamp(min=1)
-        total = F.cross_entropy(grade.float(), batch["grade"], ignore_index=NO_GRADE, reduction="sum")
-        value: Tensor = total / known
+        losses = [
+            F.cross_entropy(logits.float(), batch["grade"], ignore_index=NO_GRADE, reduction="sum") / known
+            for logits in taught(self.network(batch["image"]))
+        ]
+        value = torch.stack(losses).sum()
         self.log("train/loss", value, prog_bar=True)
         return value
 
@@ -161,7 +167,21 @@ class GradingTask(Task):
                 self.grade_rows.append(GradeRow(id, truth, tuple(one.tolist())))
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """By ``id``: ``lesions`` float32 (n, 8, h, w), None without a side branch, and ``grade`` (n, 5)."""
-        lesions, grade = self(batch["image"])
-        maps = None if lesions is None else lesions.float().sigmoid()
-        return {"id": batch["id"], "lesions": maps, "grade": grade.float().softmax(1)}
+        """By ``id``: ``lesions`` float32 (n, 8, h, w), ``grade`` (n, 5), ``attention`` (n, 1, h, w) of ABN.
+
+        What the network does not have is None. All are probabilities; the attention map is at stride 16 of
+        the image as the network sees it.
+        """
+        out = self.network(batch["image"])
+        maps, attention = _maps_in(out), attention_of(out)
+        return {
+            "id": batch["id"],
+            "lesions": None if maps is None else maps.float().sigmoid(),
+            "grade": answer(out).float().softmax(1),
+            "attention": None if attention is None else attention.float(),
+        }
+
+
+def _maps_in(out: Any) -> Tensor | None:
+    """Logits of lesion maps (n, 8, h, w); a lesion classifier's are none."""
+    return out.lesions if isinstance(out, LesionsAndGrade) and out.lesions.ndim == 4 else None

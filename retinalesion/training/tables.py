@@ -3,10 +3,10 @@
 import csv
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -35,6 +35,36 @@ SCORES = {
     "always yes": metrics.always_yes_f1,
     "specificity": metrics.specificity,
 }
+
+
+class Scores(NamedTuple):
+    """Which scores a table has.
+
+    Attributes:
+        of: functions of the counts, by name.
+        interval: what stands before "from" and "to" of the interval of F1.
+        title: what the first columns are, for the terminal.
+    """
+
+    of: Mapping[str, Callable[[Counts], torch.Tensor]]
+    interval: str
+    title: str
+
+
+BY_PIXEL = Scores(
+    SCORES, "F1", "pixel F1 as in Table 3 of the paper, its 95 % interval, image F1 as in Table 5"
+)
+# Of networks without maps, whose photographs count as one pixel each.
+IMAGE_LEVEL = Scores(
+    {
+        "image F1": metrics.image_f1,
+        "always yes": metrics.always_yes_f1,
+        "image AUPR": metrics.aupr,
+        "specificity": metrics.specificity,
+    },
+    "image F1",
+    "image F1 as in Table 5 of the paper, its 95 % interval",
+)
 
 
 @dataclass(frozen=True)
@@ -70,8 +100,21 @@ class PhotographRow:
         return cells
 
 
+class ImageRow(PhotographRow):
+    """One photograph of a test without maps: it counts as one pixel of each lesion."""
+
+    def cells(self) -> dict[str, Any]:
+        """As a line of ``photographs.csv``; whether present is empty where it was not annotated."""
+        cells: dict[str, Any] = {"id": self.id, "grade": "" if self.grade == NO_GRADE else self.grade}
+        for j, code in enumerate(CODES):
+            if self.annotated[j]:
+                cells[f"{code}_present"] = self.hits[j] + self.misses[j]
+            cells[f"{code}_probability"] = f"{self.probability[j]:.4f}"
+        return cells
+
+
 def interval(rows: Sequence[PhotographRow], learned: Sequence[bool]) -> NDArray[np.float64]:
-    """Bootstrap of pixel F1 over photographs.
+    """Bootstrap of F1 over photographs.
 
     Args:
         rows: of the test.
@@ -104,11 +147,12 @@ def healthy_figures(rows: Sequence[PhotographRow], learned: Sequence[bool]) -> d
 
 
 def lesion_rows(
-    counts: Counts, rows: Sequence[PhotographRow], learned: Sequence[bool]
+    counts: Counts, rows: Sequence[PhotographRow], learned: Sequence[bool], kind: Scores = BY_PIXEL
 ) -> list[dict[str, Any]]:
     """A row per lesion and one for the mean over lesions learned. Scores without a value are None."""
     bounds = interval(rows, learned)
-    scores = {name: score(counts).tolist() for name, score in SCORES.items()}
+    low, high = (f"{kind.interval} {end}" for end in ("from", "to"))
+    scores = {name: score(counts).tolist() for name, score in kind.of.items()}
     table: list[dict[str, Any]] = []
     for j, code in enumerate(CODES):
         present = int(counts.image[j, 1].sum())
@@ -116,12 +160,12 @@ def lesion_rows(
         row |= {"photographs": int(counts.image[j].sum()), "present": present}
         if learned[j]:
             row |= {name: known(values[j]) for name, values in scores.items()}
-            row |= {"F1 from": known(bounds[0, j]), "F1 to": known(bounds[1, j])}
+            row |= {low: known(bounds[0, j]), high: known(bounds[1, j])}
         table.append(row)
     mean: dict[str, Any] = {"lesion": "mean", "learned": True}
     which = torch.tensor(learned)
     mean |= {name: known(metrics.mean_over(torch.tensor(v), which)) for name, v in scores.items()}
-    mean |= {"F1 from": known(bounds[0, -1]), "F1 to": known(bounds[1, -1])}
+    mean |= {low: known(bounds[0, -1]), high: known(bounds[1, -1])}
     return [*table, mean]
 
 
@@ -153,24 +197,23 @@ def write_csv(file: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     replace_file(file, write_lines)
 
 
-def show(table: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> None:
+def show(table: Sequence[Mapping[str, Any]], about: Mapping[str, Any], kind: Scores = BY_PIXEL) -> None:
     """Print the scores."""
     unknown = [row["lesion"] for row in table if not row["learned"]]
     shown = Table(
-        title=f"{about['photographs']} photographs, side {about['side']}, {about['network']}\n"
-        "pixel F1 as in Table 3 of the paper, its 95 % interval, image F1 as in Table 5",
+        title=f"{about['photographs']} photographs, side {about['side']}, {about['network']}\n{kind.title}",
         caption=f"not learned by this model: {', '.join(unknown)}" if unknown else None,
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),  # so that 80 columns hold it
     )
-    for name in ("lesion", "present", *SCORES, "interval"):
+    for name in ("lesion", "present", *kind.of, "interval"):
         justify: Literal["left", "right"] = "left" if name == "lesion" else "right"
         shown.add_column(name.replace(" ", "\n"), justify=justify, no_wrap=True)
     for row in table:
         if row["learned"]:
             present = f"{row['present']} of {row['photographs']}" if "present" in row else ""
-            scores = [_shown(row.get(name), 3) for name in SCORES]
-            bounds = f"{_shown(row['F1 from'], 2)}-{_shown(row['F1 to'], 2)}"
+            scores = [_shown(row.get(name), 3) for name in kind.of]
+            bounds = "-".join(_shown(row[f"{kind.interval} {end}"], 2) for end in ("from", "to"))
             style = "bold" if row["lesion"] == "mean" else None
             shown.add_row(row["lesion"], present, *scores, bounds, style=style)
     console = Console()
@@ -196,7 +239,8 @@ def gather(mine: list[Any]) -> list[Any]:
 class TestTables(Callback):
     """After ``test``: the tables of lesion maps in the terminal, in ``test`` of the run, and in the loggers.
 
-    The task offers ``rows`` (of this process), ``counts`` (a metric over all processes) and ``learned``.
+    The task offers ``rows`` (of this process), ``counts`` (a metric over all processes), ``learned``, and in
+    ``scores`` which ones a table has.
     """
 
     __test__ = False  # no test of ours, whatever its name says to pytest
@@ -209,7 +253,7 @@ class TestTables(Callback):
             return
         counts, learned = task.counts.compute(), task.learned.tolist()
         counts = Counts(**{name: value.cpu() for name, value in vars(counts).items()})
-        table = lesion_rows(counts, rows, learned)
+        table = lesion_rows(counts, rows, learned, task.scores)
         about = {
             "photographs": len(rows),
             "side": task.seen_side,
@@ -220,11 +264,11 @@ class TestTables(Callback):
             **healthy_figures(rows, learned),
         }
         for row in table:
-            for name in SCORES:
+            for name in task.scores.of:
                 if row.get(name) is not None:
                     task.log_score(f"test/{name}/{row['lesion']}", row[name])
         folder = output_folder(trainer) / "test"
         if trainer.is_global_zero:
             write(folder, table, rows, about)
-            show(table, about)
+            show(table, about, task.scores)
             rank_zero_info(f"Tables and rows per photograph: {folder}")

@@ -14,7 +14,7 @@ from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
 from retinalesion.training.checkpoints import checkpoints
 from retinalesion.training.schedule import AveragedWeights, SwitchAtShare, TwoStageSchedule, cosine
-from retinalesion.training.tables import TestTables
+from retinalesion.training.tables import BY_PIXEL, Scores, TestTables
 
 CHECKPOINT_FORMAT = 1
 LOOKED_AT = 200  # training photographs, evenly drawn, whose quality sets the limits
@@ -31,6 +31,7 @@ class Task(LightningModule):
     """
 
     monitor: str
+    scores: Scores = BY_PIXEL
     network: nn.Module
 
     def __init__(self, optimizer: Literal["sgd", "adamw"], rate: float, decay: float) -> None:

@@ -5,14 +5,18 @@ from typing import Any
 
 from retinalesion.errors import UserError
 from retinalesion.networks.graders import GRADERS
+from retinalesion.networks.lesion_classifiers import LESION_CLASSIFIERS
+from retinalesion.training.classification import LesionClassificationTask
 from retinalesion.training.grading import GradingTask
 from retinalesion.training.segmentation import SegmentationTask
 from retinalesion.training.task import Task
 
 
-def task_of(network: str) -> type[SegmentationTask] | type[GradingTask]:
-    """The task that trains a network of this name."""
-    return GradingTask if network in GRADERS else SegmentationTask
+def task_of(network: str) -> type[SegmentationTask] | type[LesionClassificationTask] | type[GradingTask]:
+    """The task that trains a network of this name: each name stands in one table, and each has its task."""
+    if network in GRADERS:
+        return GradingTask
+    return LesionClassificationTask if network in LESION_CLASSIFIERS else SegmentationTask
 
 
 def task_from(checkpoint: Mapping[str, Any]) -> Task:

@@ -7,8 +7,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
 from retinalesion.networks.encoder import STRIDES
+from retinalesion.networks.lesion_model import NOT_LEARNED
 from retinalesion.networks.lnet import LNet
-from retinalesion.networks.segmenter import NOT_LEARNED
 
 TINY = "test_resnet"
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from retinalesion.errors import UserError
 from retinalesion.networks.danet import DANet
-from retinalesion.networks.segmenter import NOT_LEARNED
+from retinalesion.networks.lesion_model import NOT_LEARNED
 from retinalesion.networks.segmenters import SEGMENTERS, segmenter
 
 TINY = "test_resnet"
