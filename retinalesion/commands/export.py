@@ -12,7 +12,8 @@ def main(name: str, arguments: Sequence[str]) -> None:
     """Write a portable checkpoint, for `analyze --checkpoint` and `Reader.from_checkpoint`.
 
     Raises:
-        UserError: no such run or checkpoint, or the file is not to be called ``.safetensors``.
+        UserError: no such run or checkpoint, one without a use in `analyze`, or the file is not to be called
+            ``.safetensors``.
         argparse.ArgumentError: an argument is wrong.
     """
     parser = ArgumentParser(
@@ -28,6 +29,7 @@ def main(name: str, arguments: Sequence[str]) -> None:
     given = parser.parse_args(list(arguments))
 
     from retinalesion.commands.runs import Run
+    from retinalesion.reading.reader import Model
     from retinalesion.training.checkpoints import PORTABLE, load_checkpoint, write_portable
     from retinalesion.training.tasks import task_from
 
@@ -37,7 +39,7 @@ def main(name: str, arguments: Sequence[str]) -> None:
         raise UserError(f"side must be 32 or more, not {given.side}.")
     named = Path(given.run)
     checkpoint = load_checkpoint(named if named.is_file() else Run.named(given.run).result)
-    task_from(checkpoint)  # see that it holds what it says
+    Model.of(task_from(checkpoint))  # see that it holds what it says, and can be used as told below
     if given.side is not None:
         checkpoint["retinalesion"]["side"] = given.side
     write_portable(checkpoint, given.file)

@@ -15,12 +15,13 @@ from retinalesion.data.field import find_field, from_square, to_square
 from retinalesion.data.photograph import Disc, Point
 from retinalesion.data.quality import LIMITS, judge, measure
 from retinalesion.data.store import Box, Row
-from retinalesion.errors import PhotographError
+from retinalesion.errors import PhotographError, UserError
 from retinalesion.lesions import CODES, NO_GRADE
 from retinalesion.reading.evidence import agreement_of, evidence_lines, referable_of, weigh_findings
 from retinalesion.reading.findings import findings_of
 from retinalesion.reading.reading import Finding, Quality, Reading
 from retinalesion.training.checkpoints import load_checkpoint
+from retinalesion.training.classification import LesionClassificationTask
 from retinalesion.training.grades import OPERATING_POINT
 from retinalesion.training.metrics import THRESHOLD
 from retinalesion.training.task import Task
@@ -92,7 +93,17 @@ class Model(NamedTuple):
 
     @classmethod
     def of(cls, task: Task) -> Self:
-        """Of a trained task."""
+        """Of a trained task.
+
+        Raises:
+            UserError: it tells lesions without maps, and a reading shows where they are.
+        """
+        if isinstance(task, LesionClassificationTask):
+            raise UserError(
+                f"{task.hparams['network']} says which lesions a photograph has, but has no maps to read from. "
+                "Name a lesion network or a grader; its probabilities are in photographs.csv of: "
+                "retinalesion test"
+            )
         name = f"{task.hparams['network']} on {task.hparams['encoder']}, retinalesion {__version__}"
         learned = tuple(code for code, known in zip(CODES, task.learned.tolist(), strict=True) if known)
         return cls(name, learned, task.quality_limits or LIMITS, OPERATING_POINT)
@@ -104,6 +115,9 @@ class Reader:
     Args:
         task: trained; it is put into eval mode.
         side: of the square that it sees; None for the side at which it was trained.
+
+    Raises:
+        UserError: as `Model.of` raises.
     """
 
     def __init__(self, task: Task, side: int | None = None) -> None:
@@ -115,7 +129,7 @@ class Reader:
         """Of a run's checkpoint (``.ckpt``), or of a portable one (``.safetensors``).
 
         Raises:
-            UserError: missing, cut off, or not a checkpoint of this package.
+            UserError: missing, cut off, not a checkpoint of this package, or as `Model.of` raises.
         """
         task = task_from(load_checkpoint(Path(file)))
         return cls(task.to("cuda" if torch.cuda.is_available() else "cpu"))

@@ -31,12 +31,19 @@ class ReadingWriter(Callback):
     def __init__(self, probabilities: bool = False) -> None:
         self.probabilities = probabilities
         self.outputs: Outputs | None = None
+        self.model: Model | None = None
         self.store: Store | None = None
         self.photographs: dict[str, Row] = {}
         self.readings: list[Reading] = []
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find store and folder; what an earlier prediction left would not belong to this one."""
+        """Find store and folder; what an earlier prediction left would not belong to this one.
+
+        Raises:
+            UserError: as `Model.of` raises.
+        """
+        task: Any = pl_module
+        self.model = Model.of(task)
         datamodule: Any = getattr(trainer, "datamodule", None)
         self.store = datamodule.store if isinstance(datamodule, FundusDataModule) else None
         self.photographs = {row.id: row for row in self.store.rows} if self.store else {}
@@ -56,14 +63,14 @@ class ReadingWriter(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Write the photographs of a batch; blanks, which only even out processes, have no id."""
-        task: Any = pl_module
         for place, id in enumerate(outputs["id"]):
             if id in self.photographs:
                 assert self.store is not None
                 assert self.outputs is not None
+                assert self.model is not None
                 row = self.photographs[id]
                 maps, grades = unpacked(outputs, place, batch["image"].shape[-1])
-                seen = see(Subject.of_row(row), self.store.image(id), maps, grades, Model.of(task))
+                seen = see(Subject.of_row(row), self.store.image(id), maps, grades, self.model)
                 self.readings.append(self.outputs.write(seen, *truth_of(self.store, row)))
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
