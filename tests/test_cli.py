@@ -258,6 +258,7 @@ def test_sian_without_its_lesion_networks_file_is_tested_and_resumed(sian, tmp_p
     ("lesion_net", "says"),
     [
         ((), "Train one first: retinalesion fit --config lnet.yaml"),
+        (("--model.lesion_network", "unet"), "Train one first: retinalesion fit --config unet.yaml"),
         (("--model.lesion_net", "nowhere.ckpt"), "nowhere.ckpt: no such checkpoint of a lesion network"),
         (("--model.lesion_net", "SIAN"), "holds sian, not a lesion network"),
         (("--model.lesion_net", "tiny-sian.yaml"), "tiny-sian.yaml: cut off, or not a checkpoint"),

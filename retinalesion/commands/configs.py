@@ -1,5 +1,6 @@
 """Where a config named on the command line is: here, or among those that ship with the package."""
 
+import re
 from pathlib import Path
 
 import retinalesion
@@ -14,6 +15,13 @@ def shipped_configs() -> dict[str, Path]:
     """The configs that ship, by file name."""
     folder = next((folder for folder in FOLDERS if folder.is_dir()), FOLDERS[0])
     return {file.name: file for file in sorted(folder.glob("*.yaml"))}
+
+
+def config_of(network: str) -> str:
+    """The shipped config that trains a network as a row of the paper has it; variants have longer names."""
+    row = re.compile(rf"# Table.*^  network: {re.escape(network)}$", re.DOTALL | re.MULTILINE)
+    texts = {name: file.read_text("utf-8") for name, file in shipped_configs().items()}
+    return min((name for name, text in texts.items() if row.match(text)), key=len)
 
 
 def find_config(name: str) -> Path:

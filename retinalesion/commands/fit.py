@@ -3,7 +3,7 @@
 import logging
 import shlex
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -13,6 +13,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 
+from retinalesion.commands.configs import config_of
 from retinalesion.commands.drawn import drawn_store
 from retinalesion.commands.runs import RUNS, Run
 from retinalesion.commands.sessions import Session
@@ -23,7 +24,7 @@ from retinalesion.data.store import Store, replace_file
 from retinalesion.errors import UserError
 from retinalesion.networks.encoder import Encoder
 from retinalesion.networks.graders import LESION_MODELS_FOR
-from retinalesion.networks.lesion_models import Table, names_in
+from retinalesion.networks.lesion_models import names_in
 from retinalesion.networks.segmenters import SEGMENTERS, segmenter
 from retinalesion.report.prediction import ReadingWriter
 from retinalesion.training.checkpoints import load_checkpoint
@@ -156,7 +157,8 @@ class CommandLine(LightningCLI):
             return
         table = LESION_MODELS_FOR[model.network]
         if model.lesion_net is None:
-            model.lesion_net = str(newest_lesion_net(table))
+            wanted = [model.lesion_network] if model.lesion_network else table
+            model.lesion_net = str(newest_lesion_net(wanted))
             log.info("No lesion network named (--model.lesion_net CHECKPOINT): taking %s", model.lesion_net)
         model.lesion_net = str(Path(model.lesion_net).absolute())
         model.lesion_network, model.lesion_encoder = names_in(model.lesion_net, table)
@@ -226,21 +228,23 @@ class CommandLine(LightningCLI):
         log.info("  retinalesion test --run %s", shlex.quote(str(run.path)))
 
 
-def newest_lesion_net(table: Table = SEGMENTERS) -> Path:
+def newest_lesion_net(networks: Collection[str] = SEGMENTERS) -> Path:
     """The checkpoint of the lesion model that finished last under ``runs/``.
 
     Args:
-        table: of the models that will do.
+        networks: names of those that will do.
 
     Raises:
         UserError: there is none.
     """
     for run in Run.finished():
-        if load_checkpoint(run.result)["hyper_parameters"]["network"] in table:
+        if load_checkpoint(run.result)["hyper_parameters"]["network"] in networks:
             return run.result
+    one = next(iter(networks)) if len(networks) == 1 else "lnet-16s"
+    wanted = one if len(networks) == 1 else "one"
     raise UserError(
-        f"no lesion network named, and no finished run of one in {RUNS.absolute()}. Train one first: "
-        "retinalesion fit --config lnet.yaml; or name one: --model.lesion_net CHECKPOINT."
+        f"no lesion network named, and no finished run of {wanted} in {RUNS.absolute()}. Train one first: "
+        f"retinalesion fit --config {config_of(one)}; or name one: --model.lesion_net CHECKPOINT."
     )
 
 

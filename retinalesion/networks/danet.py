@@ -13,25 +13,31 @@ QUERIES = 8  # and queries and keys have an eighth of those
 
 
 class PositionAttention(nn.Module):
-    """Every position takes up what positions like it hold; begins as identity (gamma 0)."""
+    """Every position takes up what positions like it hold; begins as identity (gamma 0).
+
+    The key has no bias: it would add the same to all that a softmax compares.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.query = nn.Conv2d(channels, max(channels // QUERIES, 1), 1)
-        self.key = nn.Conv2d(channels, max(channels // QUERIES, 1), 1)
+        self.key = nn.Conv2d(channels, max(channels // QUERIES, 1), 1, bias=False)
         self.value = nn.Conv2d(channels, channels, 1)
         self.gamma = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, c, h, w) to the same shape."""
-        query, key, value = (one(x).flatten(2).mT for one in (self.query, self.key, self.value))
+        query, key, value = (one(x).flatten(2).mT[:, None] for one in (self.query, self.key, self.value))
         # Fused, so that 12,544 positions (of 896 at stride 8) need no matrix of all pairs in memory.
         attended = F.scaled_dot_product_attention(query, key, value, scale=1.0)
-        return self.gamma * attended.mT.reshape(x.shape) + x
+        return self.gamma * attended[:, 0].mT.reshape(x.shape) + x
 
 
 class ChannelAttention(nn.Module):
-    """Every map takes up other maps, weighed by their products; begins as identity (gamma 0)."""
+    """Every map takes up other maps; begins as identity (gamma 0).
+
+    Maps attend to those unlike them, as in the authors' published code; the article has no such minus.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,11 +45,10 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, c, h, w) to the same shape."""
-        flat = x.flatten(2)
-        energy = flat @ flat.mT
-        # As in the original: the less alike, the more weight.
-        weight = (energy.amax(2, keepdim=True) - energy).softmax(2)
-        return self.gamma * (weight @ flat).view(x.shape) + x
+        with torch.autocast(x.device.type, enabled=False):  # sums over all positions overflow float16
+            flat = x.flatten(2).float()
+            attended = (-flat @ flat.mT).softmax(2) @ flat
+        return self.gamma * attended.view(x.shape) + x
 
 
 class Branch(nn.Module):

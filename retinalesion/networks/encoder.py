@@ -1,7 +1,7 @@
 """Any encoder as feature maps at strides 2, 4, 8, 16 and 32: the contracting path (paper, section 3.1)."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -147,7 +147,8 @@ class Encoder(nn.Module):
             )
         try:
             if weights.endswith(".ckpt"):
-                self.load_state_dict(_encoder_in(weights))
+                state = torch.load(weights, map_location="cpu", weights_only=True)["state_dict"]
+                self.load_state_dict(under("network.encoder.", state))
                 return
             with _heads_unmentioned():
                 donor = self._from_hub() if weights == "imagenet" else self._from_file(weights)
@@ -212,9 +213,8 @@ def _features(name: str, wanted: tuple[int, ...]) -> Any:
     return body.train()
 
 
-def _encoder_in(checkpoint: str) -> dict[str, Tensor]:
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    place = "network.encoder."
+def under(place: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of one part of a state dict, named as that part names them."""
     return {key.removeprefix(place): value for key, value in state.items() if key.startswith(place)}
 
 

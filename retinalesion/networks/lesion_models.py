@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 
 from retinalesion.errors import UserError
+from retinalesion.networks.encoder import under
 from retinalesion.networks.lesion_classifiers import LESION_CLASSIFIERS, lesion_classifier
 from retinalesion.networks.lesion_model import LesionModel
 from retinalesion.networks.segmenters import SEGMENTERS, segmenter
@@ -61,7 +62,7 @@ def lesion_model_from(checkpoint: Path | str, table: Table = SEGMENTERS) -> Lesi
     """
     names, state = _read(checkpoint, table)
     model = lesion_model(*names)
-    model.load_state_dict({key.removeprefix("network."): value for key, value in state.items()})
+    model.load_state_dict(under("network.", state))
     return model
 
 

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
-from retinalesion.networks.encoder import COARSEST, Encoder
+from retinalesion.networks.encoder import COARSEST, Encoder, under
 from retinalesion.networks.lesion_model import LesionModel
 
 RARE = -3.0  # logit with which training begins: lesions cover less than 1 % of the pixels (section 3.1)
@@ -63,7 +63,7 @@ class Segmenter(LesionModel):
             return
         try:
             state = torch.load(weights, map_location="cpu", weights_only=True)["state_dict"]
-            self.load_state_dict({key.removeprefix("network."): value for key, value in state.items()})
+            self.load_state_dict(under("network.", state))
         except Exception as error:  # torch raises many kinds for files that are no checkpoints
             raise UserError(
                 f"weights: {weights}: missing, cut off, or not a checkpoint of this network and encoder "

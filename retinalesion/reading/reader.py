@@ -100,8 +100,8 @@ class Model(NamedTuple):
         """
         if isinstance(task, LesionClassificationTask):
             raise UserError(
-                f"{task.hparams['network']} says which lesions a photograph has, but has no maps to read from. "
-                "Name a lesion network or a grader; its probabilities are in photographs.csv of: "
+                f"{task.hparams['network']} says which lesions a photograph has, but has no maps to read "
+                "from. Name a lesion network or a grader; its probabilities are in photographs.csv of: "
                 "retinalesion test"
             )
         name = f"{task.hparams['network']} on {task.hparams['encoder']}, retinalesion {__version__}"

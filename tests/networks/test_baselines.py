@@ -123,7 +123,7 @@ def test_position_attention_is_the_plain_matrix_version():
     wanted = torch.empty_like(x)
     for i, one in enumerate(x):
         query, key, value = (
-            (layer.weight[:, :, 0, 0] @ one.flatten(1) + layer.bias[:, None])
+            layer.weight[:, :, 0, 0] @ one.flatten(1) + (0 if layer.bias is None else layer.bias[:, None])
             for layer in (attention.query, attention.key, attention.value)
         )
         similar = torch.softmax(query.T @ key, dim=1)  # a row a position: how much it takes of each other

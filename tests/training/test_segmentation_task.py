@@ -17,6 +17,8 @@ from retinalesion.data.prepare import prepare
 from retinalesion.data.synthetic import SyntheticSource
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
+from retinalesion.networks.lesion_models import lesion_model_from
+from retinalesion.networks.segmenters import segmenter
 from retinalesion.training.checkpoints import WholeFiles
 from retinalesion.training.segmentation import SegmentationTask
 
@@ -309,6 +311,11 @@ def test_weights_of_cross_entropy_are_counted_once_and_kept(drawn_store, tmp_pat
     assert task.imbalance.max() == 100
     again = SegmentationTask.load_from_checkpoint(tmp_path / "checkpoints/last.ckpt")
     assert torch.equal(again.imbalance, task.imbalance)
+    last = str(
+        tmp_path / "checkpoints/last.ckpt"
+    )  # and does not get in the way of those who want the network
+    assert lesion_model_from(last).learned_codes == task.network.learned_codes
+    segmenter(task.hparams["network"], task.hparams["encoder"]).load_weights(last)
 
 
 def test_every_supervised_output_is_taught():
