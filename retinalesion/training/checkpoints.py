@@ -10,7 +10,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from retinalesion.data.store import replace_file
 from retinalesion.errors import UserError
@@ -67,7 +67,8 @@ def write_portable(checkpoint: Mapping[str, Any], file: Path) -> None:
     about = {key: dict(checkpoint[key]) for key in ABOUT}
     about["hyper_parameters"] |= {name: None for name in PLACES if name in about["hyper_parameters"]}
     as_text = {key: json.dumps(value) for key, value in about.items()}
-    replace_file(file, lambda beside: save_file(tensors, beside, as_text))
+    # As bytes: written by safetensors itself, the file would be for its owner's eyes alone.
+    replace_file(file, lambda beside: beside.write_bytes(save(tensors, as_text)))
 
 
 def _read_portable(file: Path) -> dict[str, Any]:
