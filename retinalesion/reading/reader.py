@@ -100,9 +100,9 @@ class Model(NamedTuple):
         """
         if isinstance(task, LesionClassificationTask):
             raise UserError(
-                f"{task.hparams['network']} says which lesions a photograph has, but has no maps to read "
-                "from. Name a lesion network or a grader; its probabilities are in photographs.csv of: "
-                "retinalesion test"
+                f"{task.hparams['network']} tells which lesions a photograph has, but not where: no reading "
+                "can be made of that. Name a lesion network or a grader. Its probabilities, a row per "
+                "photograph, come from: retinalesion test"
             )
         name = f"{task.hparams['network']} on {task.hparams['encoder']}, retinalesion {__version__}"
         learned = tuple(code for code, known in zip(CODES, task.learned.tolist(), strict=True) if known)
