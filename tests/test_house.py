@@ -12,7 +12,7 @@ import retinalesion
 PACKAGE = Path(retinalesion.__file__).parent
 # A room imports from its own level and from those before it, never from one that comes after.
 LEVELS = (
-    {"__init__", "errors", "lesions", "guideline", "pictures", "samples"},
+    {"__init__", "errors", "lesions", "guideline", "paper", "pictures", "samples"},
     {"data"},
     {"networks"},
     {"training"},
