@@ -2,12 +2,13 @@
 
 python bench/compare.py [--pairs 300] [--seeds 3] [--rest 1000]
 
-Lesions: a photograph has a marked area and, shared by all networks, an ease of its own; a network that is trained
-differently does a little better or worse on single photographs, and so does each seed, on single photographs and
-as a whole. All are drawn on the scale of logits of recall and precision, with spreads as those of docs/results: two
-networks there differ by 0.1 to 0.4 on single photographs, which differ by 0.6 to 1.2 among themselves. Grades: the
-same of a latent grade. Pairs without a true difference have the same expected score, not the same scores. The true
-difference is 0.05, of the expected score on a hundred thousand photographs.
+Lesions: a photograph has a marked area and, shared by all networks, an ease of its own; a network that is
+    trained differently does a little better or worse on single photographs, and so does each seed, on
+    single photographs and as a whole. All are drawn on the scale of logits of recall and precision, with
+    spreads as those of docs/results: two networks there differ by 0.1 to 0.4 on single photographs, which
+    differ by 0.6 to 1.2 among themselves. Grades: the same of a latent grade. Pairs without a true
+    difference have the same expected score, not the same scores. The true difference is 0.05, of the
+    expected score on a hundred thousand photographs.
 """
 
 import argparse
@@ -125,12 +126,12 @@ def compared(
 
 
 def called(found: list[tuple[Difference, Difference]]) -> float:
-    """The share of pairs of which one is called better: with one comparison in the table, Holm changes nothing."""
+    """The share of pairs of which one is called better; of one comparison Holm changes nothing."""
     return float(np.mean([many.p is not None and many.p < 1 - LEVEL for many, _ in found]))
 
 
 def apart(found: list[tuple[Difference, Difference]]) -> float:
-    """The share whose interval over photographs alone, of one seed a side, excludes 0: what is never "better"."""
+    """The share whose interval over photographs alone, with one seed a side, excludes 0."""
     return float(np.mean([one.low > 0 or one.high < 0 for _, one in found]))
 
 
@@ -148,15 +149,14 @@ def main() -> None:
         draw, score = SCORES[name]
         runs = draw(np.random.default_rng(1), spreads, (0.0,), 200)[0]
         spread = float(np.std(score(runs.sum(1)).mean(1)))
-        same, other = (
-            compared(name, options.pairs, spreads, gain, options.seeds) for gain in (0.0, 0.05)
-        )
+        same, other = (compared(name, options.pairs, spreads, gain, options.seeds) for gain in (0.0, 0.05))
         console.print(
-            f"{name}, {spreads.photographs} photographs, {options.seeds} seeds a side (their spread: {spread:.3f}), "
-            f"{options.pairs} pairs: called better without a true difference {called(same):.1%}, "
-            f"with one of 0.05 {called(other):.1%}."
+            f"{name}, {spreads.photographs} photographs, {options.seeds} seeds a side (their spread: "
+            f"{spread:.3f}), {options.pairs} pairs: called better without a true difference "
+            f"{called(same):.1%}, with one of 0.05 {called(other):.1%}."
         )
-    table = Table("score", "photographs", "spread of a seed", "no difference", "difference of 0.05", "one seed a side")
+    columns = ("score", "photographs", "spread of a seed", "no difference", "difference of 0.05")
+    table = Table(*columns, "one seed a side", title="called better")
     for name, seed_spreads in (("pixel F1", (0.0, 0.06, 0.12, 0.24)), ("kappa", (0.0, 0.1, 0.2))):
         for photographs in (27, 100, 400):
             for seed in seed_spreads:
@@ -167,7 +167,7 @@ def main() -> None:
                 cells = (f"{called(same):.1%}", f"{called(other):.1%}", f"{apart(same):.1%}")
                 table.add_row(name, str(photographs), f"{seed:g}", *cells)
     console.print(table)
-    console.print("one seed a side: the interval over photographs alone excludes 0, without a true difference.")
+    console.print("one seed a side: no difference, but the interval over photographs alone excludes 0")
 
 
 if __name__ == "__main__":

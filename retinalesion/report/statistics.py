@@ -1,9 +1,9 @@
 """Intervals and tests for scores of runs: bootstrap over photographs, and the spread over seeds.
 
-Every score here is a function of what photographs add up to, so that a resample of photographs is a weighted
-sum. Arrays have these axes: S seeds (runs that differ in nothing else), P photographs, R resamples, k parts of a
-score (lesions; or the one part of kappa). A score turns sums (..., parts of the counts) into (..., k), NaN where
-a part has no value.
+Every score here is a function of what photographs add up to, so that a resample of photographs is a
+weighted sum. Arrays have these axes: S seeds (runs that differ in nothing else), P photographs, R
+resamples, k parts of a score (lesions; or the one part of kappa). A score turns sums (..., parts of the
+counts) into (..., k), NaN where a part has no value.
 """
 
 import warnings
@@ -25,7 +25,7 @@ Score = Callable[[Array], Array]
 
 
 def f1(sums: Array) -> Array:
-    """F1 per lesion of hits, alarms and misses (..., k, 3); NaN where there is nothing to find and nothing found."""
+    """F1 per lesion of hits, alarms, misses (..., k, 3); NaN with nothing to find and nothing found."""
     hits, alarms, misses = np.moveaxis(sums, -1, 0)
     return _quotient(2 * hits, 2 * hits + alarms + misses)
 
@@ -51,7 +51,7 @@ def _quotient(above: Array, below: Array) -> Array:
 
 @lru_cache(maxsize=2)
 def resamples(photographs: int) -> Array:
-    """How often each photograph is in each resample, (R, P); the same for all runs, which makes pairs of them."""
+    """How often each photograph is in each resample, (R, P); the same for all rows: pairs of them."""
     shares = np.full(photographs, 1 / photographs)
     drawn = np.random.default_rng(0).multinomial(photographs, shares, RESAMPLES).astype(np.float64)
     drawn.flags.writeable = False
@@ -95,7 +95,7 @@ class Scored:
         return Scored(_mean(self.seeds[:, columns]), _mean(self.drawn[:, columns]), self.photographs)
 
     def interval(self, part: int) -> tuple[float, float]:
-        """The 95 % interval of a part: percentiles over photographs for one run, and both spreads for several."""
+        """The 95 % interval of a part: percentiles over photographs; with several runs, over seeds too."""
         if len(self.seeds) == 1:
             return _percentiles(self.drawn[:, part])
         spread = _Spread.of(self.drawn[:, part], self.photographs, [self.seeds[:, part]])
@@ -109,8 +109,8 @@ class Difference(NamedTuple):
         value: of the difference.
         low: end of its 95 % interval.
         high: the other end.
-        p: two-sided, over seeds and photographs; None with fewer than three seeds a side, where the interval is
-            over photographs alone and says nothing of what another seed would give.
+        p: two-sided, over seeds and photographs; None with fewer than three seeds a side, where the
+            interval is over photographs alone and says nothing of what another seed would give.
     """
 
     value: float
@@ -122,13 +122,14 @@ class Difference(NamedTuple):
 def difference(a: Scored, b: Scored) -> Difference:
     """Compare two rows on the same photographs, by the mean over parts that have a value in both.
 
-    Two things would make the difference come out otherwise: other photographs, and other seeds. What photographs
-    do is seen by a paired bootstrap: both rows in the same resamples, each as the mean of its seeds. What seeds do
-    cannot be seen by resampling three of them, which would show two thirds of their variance and never an
-    unlucky draw; it is estimated without bias from their scores, s^2 / n for each side. The variance of the
-    difference is the sum of the three (what a seed does to single photographs is in two of them, which errs on
-    the side of caution), and since variances of few seeds are themselves uncertain, the interval is Student's,
-    with the degrees of freedom of Welch and Satterthwaite: n - 1 for each side's seeds, P - 1 for photographs.
+    Two things would make the difference come out otherwise: other photographs, and other seeds. What
+    photographs do is seen by a paired bootstrap: both rows in the same resamples, each as the mean of its
+    seeds. What seeds do cannot be seen by resampling three of them, which would show two thirds of their
+    variance and never an unlucky draw; it is estimated without bias from their scores, s^2 / n for each
+    side. The variance of the difference is the sum of the three (what a seed does to single photographs is
+    in two of them, which errs on the side of caution), and since variances of few seeds are themselves
+    uncertain, the interval is Student's, with the degrees of freedom of Welch and Satterthwaite: n - 1 for
+    each side's seeds, P - 1 for photographs.
 
     With fewer than three seeds a side the interval is the paired bootstrap's alone: it speaks of these very
     runs, not of what was done differently in them.
