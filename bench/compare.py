@@ -1,14 +1,13 @@
 """How often `compare` says "better": of pairs that do not differ, and of pairs that do.
 
-python bench/compare.py [--pairs 300] [--seeds 3] [--rest 1000]
+python bench/compare.py [--pairs 300] [--seeds 3] [--rest 500]
 
 Lesions: a photograph has a marked area and, shared by all networks, an ease of its own; a network that is
-    trained differently does a little better or worse on single photographs, and so does each seed, on
-    single photographs and as a whole. All are drawn on the scale of logits of recall and precision, with
-    spreads as those of docs/results: two networks there differ by 0.1 to 0.4 on single photographs, which
-    differ by 0.6 to 1.2 among themselves. Grades: the same of a latent grade. Pairs without a true
-    difference have the same expected score, not the same scores. The true difference is 0.05, of the
-    expected score on a hundred thousand photographs.
+trained differently does a little better or worse on single photographs, and so does each seed, on single
+photographs and as a whole. All are drawn on the scale of logits of recall and precision, with spreads as
+those of docs/results: two networks there differ by 0.1 to 0.4 on single photographs, which differ by 0.6 to
+1.2 among themselves. Grades: the same of a latent grade. Pairs without a true difference have the same
+expected score, not the same scores. The true difference is 0.05, of the expected score.
 """
 
 import argparse

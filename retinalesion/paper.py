@@ -109,6 +109,8 @@ class Paper:
     def departures(self, settings: Mapping[str, Any], row: PaperRow | None) -> dict[str, Any]:
         """Settings in which a run departs from what the paper does, leaving out those that make the row."""
         own = set(row.settings) if row else {"loss", "attention", "fusion"}
+        if settings.get("read at") == settings.get("side"):
+            own |= {"read at"}
         return {
             key: settings[key]
             for key, usual in self.usual.items()

@@ -78,6 +78,7 @@ def test_networks_losses_and_metrics_know_no_lightning(file):
         "from retinalesion.cli import main; main(['--help'])",
         "from retinalesion.cli import main; main(['prepare', '--help'])",
         "from retinalesion.cli import main; main(['analyze', '--help'])",
+        "import retinalesion.commands.compare, retinalesion.report.compare",
     ],
 )
 def test_what_needs_no_torch_imports_none(code):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -89,10 +89,15 @@ class Scored:
         """The mean over runs, (k,)."""
         return np.asarray(self.seeds.mean(0))
 
+    def only(self, parts: Sequence[int]) -> "Scored":
+        """Some of the parts."""
+        columns = list(parts)
+        return Scored(self.seeds[:, columns], self.drawn[:, columns], self.photographs)
+
     def over(self, parts: Sequence[int]) -> "Scored":
         """The mean over some parts, as a score of one part; parts without a value do not enter."""
-        columns = list(parts)
-        return Scored(_mean(self.seeds[:, columns]), _mean(self.drawn[:, columns]), self.photographs)
+        some = self.only(parts)
+        return Scored(_mean(some.seeds), _mean(some.drawn), self.photographs)
 
     def interval(self, part: int) -> tuple[float, float]:
         """The 95 % interval of a part: percentiles over photographs; with several runs, over seeds too."""
@@ -117,6 +122,10 @@ class Difference(NamedTuple):
     low: float
     high: float
     p: float | None
+
+    def turned(self) -> "Difference":
+        """By how much the other one's score is above."""
+        return Difference(-self.value, -self.high, -self.low, self.p)
 
 
 def difference(a: Scored, b: Scored) -> Difference:
@@ -177,14 +186,14 @@ class _Spread(NamedTuple):
 
     def interval(self, value: float) -> tuple[float, float]:
         """The 95 % interval around an estimate."""
-        reach = float(stats.t.ppf((1 + LEVEL) / 2, self.freedom)) * self.error
+        reach = float(special.stdtrit(self.freedom, (1 + LEVEL) / 2)) * self.error
         return value - reach, value + reach
 
     def p(self, value: float) -> float:
         """Two-sided, of an estimate being 0."""
         if self.error == 0:
             return float(value == 0)
-        return 2 * float(stats.t.sf(abs(value) / self.error, self.freedom))
+        return 2 * float(special.stdtr(self.freedom, -abs(value) / self.error))
 
 
 def _percentiles(drawn: Array) -> tuple[float, float]:
