@@ -20,8 +20,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from retinalesion.networks.cost import multiply_adds, parameters
 from retinalesion.networks.segmenters import segmenter
 from retinalesion.training.losses import dice_loss
 
@@ -129,14 +129,12 @@ def main() -> None:
     for column in columns:
         table.add_column(column, justify="left" if column == "network" else "right")
     for name, net in nets.items():
-        with FlopCounterMode(display=False) as counter:
-            predictions[name]()
         step, predict = (statistics.median(t[name][1:]) for t in (taken, predicted))
         unet_step, unet_predict = (statistics.median(t[UNET][1:]) for t in (taken, predicted))
         table.add_row(
             name,
-            f"{sum(p.numel() for p in net.parameters()) / 1e6:.2f} M",
-            f"{counter.get_total_flops() / 2e9:.1f}",
+            f"{parameters(net) / 1e6:.2f} M",
+            f"{multiply_adds(net, options.photograph) / 1e9:.1f}",
             f"{step:.3f}",
             f"{step / unet_step:.2f}",
             f"{held[name][0]:.0f}",

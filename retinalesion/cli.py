@@ -28,6 +28,7 @@ COMMANDS = {
     "test": Command("fit", "score a trained model on the test photographs, with tables"),
     "predict": Command("fit", "read the photographs of a store, on one process or many"),
     "analyze": Command("analyze", "photographs -> lesions, grade, evidence and a report"),
+    "compare": Command("compare", "tested runs -> the paper's tables, with intervals and tests"),
     "export": Command("export", "a trained network -> one small file to give away"),
     "demo": Command("demo", "all of it on drawn photographs, in some minutes"),
 }

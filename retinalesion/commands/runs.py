@@ -5,11 +5,13 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-
-from lightning.pytorch.loggers import CSVLogger
+from typing import TYPE_CHECKING
 
 from retinalesion.data.store import replace_file
 from retinalesion.errors import UserError
+
+if TYPE_CHECKING:  # for commands that need no Lightning
+    from lightning.pytorch.loggers import CSVLogger
 
 RUNS = Path("runs")
 
@@ -105,7 +107,7 @@ class Run:
         line = f"{checkpoint} counts; finished after {steps} steps on {time.strftime('%Y-%m-%d %H:%M:%S')}\n"
         replace_file(self.mark, lambda beside: beside.write_text(line, "utf-8"))
 
-    def go_on_with_metrics(self, logger: CSVLogger, steps: int) -> None:
+    def go_on_with_metrics(self, logger: "CSVLogger", steps: int) -> None:
         """Keep what ``metrics.csv`` holds up to a resumed checkpoint; the logger would begin anew.
 
         Args:

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,6 +159,23 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
             beside.unlink()
 
 
+def write_csv(file: Path, lines: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
+    """Lines as a CSV file, whole or not at all; columns are by default all the keys that occur, in order.
+
+    Raises:
+        UserError: as `replace_file` raises.
+    """
+    names = columns or list(dict.fromkeys(key for line in lines for key in line))
+
+    def write_lines(beside: Path) -> None:
+        with beside.open("w", encoding="utf-8", newline="") as out:
+            writer = csv.DictWriter(out, names, restval="")
+            writer.writeheader()
+            writer.writerows(lines)
+
+    replace_file(file, write_lines)
+
+
 def write_png(path: Path, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
     """A picture as PNG, RGB or grey, 8 or 16 bit, written beside and renamed."""
     if pixels.ndim == 3:
@@ -272,14 +289,7 @@ class Store:
 def write_tables(path: Path, rows: Iterable[Row], info: dict[str, Any]) -> None:
     """Finish a store: ``photographs.csv``, then ``store.json``, whose presence says that all is there."""
     ordered = sorted(rows, key=lambda row: row.id)
-
-    def write_csv(beside: Path) -> None:
-        with beside.open("w", encoding="utf-8", newline="") as lines:
-            writer = csv.DictWriter(lines, COLUMNS, restval="")
-            writer.writeheader()
-            writer.writerows(_encode(row) for row in ordered)
-
-    replace_file(path / "photographs.csv", write_csv)
+    write_csv(path / "photographs.csv", [_encode(row) for row in ordered], COLUMNS)
     contents = {"format": FORMAT, "version": __version__, "lesions": list(CODES), **info}
     text = json.dumps(contents, indent=2, ensure_ascii=False) + "\n"
     replace_file(path / "store.json", lambda beside: beside.write_text(text, "utf-8"))

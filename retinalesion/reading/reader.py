@@ -143,11 +143,15 @@ class Reader:
         Returns:
             Probabilities of lesions float32 (8, side, side), and of DR0 to DR4; none where it does not grade.
         """
+        return unpacked(self.predict(square), 0, self.side)
+
+    def predict(self, square: NDArray[np.uint8]) -> Mapping[str, Any]:
+        """All that the task predicts of a field of view, uint8 (s, s, 3), as a batch of one."""
         seen = to_square(square, Box(0, 0, square.shape[0]), self.side)
         image = torch.from_numpy(seen).to(self.task.device).permute(2, 0, 1)[None].float() / 255
         with torch.inference_mode():
-            out = self.task.predict_step({"image": image, "id": [""]}, 0)
-        return unpacked(out, 0, self.side)
+            predicted: Mapping[str, Any] = self.task.predict_step({"image": image, "id": [""]}, 0)
+        return predicted
 
     def read(self, file: Path, id: str) -> Seen:
         """Read a photograph of any size.

@@ -47,24 +47,32 @@ def write_report(folder: Path, readings: Sequence[Reading]) -> Path:
         _write(photograph_folder(folder, row.reading.id) / "reading.js", call)
     for source in sorted((_HERE / "static").iterdir()):
         replace_file(folder / "page" / source.name, partial(shutil.copyfile, source))
-    environment = Environment(
-        loader=FileSystemLoader(_HERE / "templates"),
+    page = (
+        environment()
+        .get_template("index.html")
+        .render(
+            rows=rows,
+            facets=facets_of(rows),
+            lesions=LESIONS,
+            grades=tuple(zip(GRADES, GRADE_NAMES, strict=True)),
+            referenced=any(row.reference for row in rows),
+            models=sorted({reading.model for reading in readings if reading.model}),
+            version=__version__,
+        )
+    )
+    _write(folder / "index.html", page)
+    return folder / "index.html"
+
+
+def environment() -> Environment:
+    """Templates, and the style sheets that a page may take into itself."""
+    return Environment(
+        loader=FileSystemLoader([_HERE / "templates", _HERE / "static"]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template("index.html").render(
-        rows=rows,
-        facets=facets_of(rows),
-        lesions=LESIONS,
-        grades=tuple(zip(GRADES, GRADE_NAMES, strict=True)),
-        referenced=any(row.reference for row in rows),
-        models=sorted({reading.model for reading in readings if reading.model}),
-        version=__version__,
-    )
-    _write(folder / "index.html", page)
-    return folder / "index.html"
 
 
 def script(value: Any) -> str:

@@ -13,9 +13,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from retinalesion.data.store import replace_file
+from retinalesion.data.store import replace_file, write_csv
 from retinalesion.lesions import GRADES, NO_GRADE
 from retinalesion.training.checkpoints import output_folder
+from retinalesion.training.costs import tested_on
 from retinalesion.training.grades import (
     OPERATING_POINT,
     accuracy,
@@ -25,7 +26,7 @@ from retinalesion.training.grades import (
     recall_per_grade,
     referable_figures,
 )
-from retinalesion.training.tables import gather, known, write_csv
+from retinalesion.training.tables import gather, known
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _shown(value: float | None) -> str:
 class GradeTables(Callback):
     """After ``test``: the scores of grades in the terminal, in ``test`` of the run, and in the loggers.
 
-    The task offers ``grade_rows`` (of this process).
+    The task offers ``grade_rows`` (of this process) and ``cost``.
     """
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -127,6 +128,7 @@ class GradeTables(Callback):
         if trainer.is_global_zero:
             network = f"{task.hparams['network']} on {task.hparams['encoder']}"
             about = {"network": network, "trained on store": task.store_fingerprint, "side": task.seen_side}
+            about |= {"tested on": tested_on(trainer), **task.cost}
             text = json.dumps({**about, **figures}, indent=2) + "\n"
             replace_file(folder / "grades.json", lambda beside: beside.write_text(text, "utf-8"))
             write_csv(folder / "grades.csv", [row.cells() for row in rows])

@@ -1,6 +1,5 @@
 """What a test leaves: scores per lesion, one row per photograph, and the same as a table to read."""
 
-import csv
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -19,9 +18,11 @@ from rich.table import Table
 from torch import distributed
 
 from retinalesion.data.store import replace_file
+from retinalesion.data.store import write_csv as write_csv
 from retinalesion.lesions import CODES, NO_GRADE
 from retinalesion.training import metrics
 from retinalesion.training.checkpoints import output_folder
+from retinalesion.training.costs import tested_on
 from retinalesion.training.metrics import Counts
 
 RESAMPLES = 2000
@@ -184,19 +185,6 @@ def write(
     replace_file(folder / "summary.json", lambda beside: beside.write_text(text, "utf-8"))
 
 
-def write_csv(file: Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    """Lines as a CSV file; its columns are all the keys that occur, in order."""
-    columns = list(dict.fromkeys(key for line in lines for key in line))
-
-    def write_lines(beside: Path) -> None:
-        with beside.open("w", encoding="utf-8", newline="") as out:
-            writer = csv.DictWriter(out, columns, restval="")
-            writer.writeheader()
-            writer.writerows(lines)
-
-    replace_file(file, write_lines)
-
-
 def show(table: Sequence[Mapping[str, Any]], about: Mapping[str, Any], kind: Scores = BY_PIXEL) -> None:
     """Print the scores."""
     unknown = [row["lesion"] for row in table if not row["learned"]]
@@ -239,8 +227,8 @@ def gather(mine: list[Any]) -> list[Any]:
 class TestTables(Callback):
     """After ``test``: the tables of lesion maps in the terminal, in ``test`` of the run, and in the loggers.
 
-    The task offers ``rows`` (of this process), ``counts`` (a metric over all processes), ``learned``, and in
-    ``scores`` which ones a table has.
+    The task offers ``rows`` (of this process), ``counts`` (a metric over all processes), ``learned``,
+    ``cost``, and in ``scores`` which ones a table has.
     """
 
     __test__ = False  # no test of ours, whatever its name says to pytest
@@ -260,6 +248,8 @@ class TestTables(Callback):
             "network": f"{task.hparams['network']} on {task.hparams['encoder']}",
             "stage": task.stage,
             "trained on store": task.store_fingerprint,
+            "tested on": tested_on(trainer),
+            **task.cost,
             "threshold": metrics.THRESHOLD,
             **healthy_figures(rows, learned),
         }

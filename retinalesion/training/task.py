@@ -13,6 +13,7 @@ from retinalesion.data.store import Row, Store
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
 from retinalesion.training.checkpoints import checkpoints
+from retinalesion.training.costs import TestCosts
 from retinalesion.training.schedule import AveragedWeights, SwitchAtShare, TwoStageSchedule, cosine
 from retinalesion.training.tables import BY_PIXEL, Scores, TestTables
 
@@ -41,6 +42,7 @@ class Task(LightningModule):
         self.store_fingerprint = ""
         self.trained_side = 0  # of the square, in pixels
         self.seen_side = 0  # of the latest test
+        self.cost: dict[str, Any] = {}  # of the network, likewise
         self.quality_limits: Limits = {}  # of photographs like those that it was trained on
 
     @property
@@ -83,7 +85,7 @@ class Task(LightningModule):
         else:
             schedule = [SwitchAtShare(), AveragedWeights()]
         kept = checkpoints(self.ranking) if self.trainer.checkpoint_callbacks else []  # else switched off
-        return [*schedule, *kept, TestTables()]
+        return [*schedule, *kept, TestCosts(), TestTables()]
 
     def configure_optimizers(self) -> Any:
         """SGD as in section 4.1, or AdamW with warm-up and cosine by step.

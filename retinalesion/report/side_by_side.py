@@ -1,0 +1,153 @@
+"""Chosen photographs as several networks see them (paper, Fig. 2 and 5): pictures to put into a page."""
+
+import base64
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from retinalesion.data.field import from_square
+from retinalesion.data.store import Box, Row, Store
+from retinalesion.errors import UserError
+from retinalesion.lesions import CODES, GRADES, NO_GRADE
+from retinalesion.pictures import Picture, overlay
+from retinalesion.report.results import THRESHOLD
+
+SIDE = 640  # of a picture in the page
+_QUALITY = 85
+_HEAT = 0.45  # share of the attention's colours
+
+
+class Chosen(NamedTuple):
+    """What to show.
+
+    Attributes:
+        ids: of photographs.
+        store: that has them.
+        checkpoint_of: the checkpoint of a run's folder.
+    """
+
+    ids: Sequence[str]
+    store: Store
+    checkpoint_of: Callable[[Path], Path]
+
+
+class Shown(NamedTuple):
+    """One picture of a photograph.
+
+    Attributes:
+        title: the network's, or what else it is.
+        note: what was said of the photograph.
+        data: the picture as a ``data:`` address.
+    """
+
+    title: str
+    note: str
+    data: str
+
+
+class View(NamedTuple):
+    """A photograph: itself, what experts marked, and what each network sees.
+
+    Attributes:
+        id: of the photograph.
+        note: its part of the store and its grade.
+        pictures: side by side.
+    """
+
+    id: str
+    note: str
+    pictures: tuple[Shown, ...]
+
+
+def side_by_side(chosen: Chosen, runs: Mapping[Path, str]) -> list[View]:
+    """Show photographs to networks.
+
+    Args:
+        chosen: what to show.
+        runs: folders, and the names under which they are to stand.
+
+    Raises:
+        UserError: the store lacks a photograph, or a run its checkpoint.
+    """
+    known = {row.id: row for row in chosen.store.rows}
+    if missing := [id for id in chosen.ids if id not in known]:
+        raise UserError(
+            f"{chosen.store.path}: has no photograph {', '.join(missing)}. Its ids stand in photographs.csv, "
+            f"such as {next(iter(known), 'none')}."
+        )
+    checkpoints = [(name, chosen.checkpoint_of(folder)) for folder, name in runs.items()]
+    rows = [known[id] for id in chosen.ids]
+    squares = [chosen.store.image(row.id) for row in rows]
+    shown = [_truth(chosen.store, row, rgb) for row, rgb in zip(rows, squares, strict=True)]
+    for name, checkpoint in checkpoints:
+        for pictures, one in zip(shown, _seen(name, checkpoint, squares), strict=True):
+            pictures.append(one)
+    return [View(row.id, _about(row), tuple(one)) for row, one in zip(rows, shown, strict=True)]
+
+
+def _about(row: Row) -> str:
+    return f"part {row.split}" + ("" if row.grade == NO_GRADE else f", {GRADES[row.grade]}")
+
+
+def _truth(store: Store, row: Row, rgb: Picture) -> list[Shown]:
+    from retinalesion.report.analyze import truth_of
+
+    planes, annotated = truth_of(store, row)
+    shown = [Shown("Photograph", "", _data(rgb))]
+    if planes is not None:
+        looked_for = ", ".join(code for code in CODES if code in annotated)
+        shown.append(Shown("Experts", f"looked for {looked_for}", _data(overlay(rgb, planes))))
+    return shown
+
+
+def _seen(name: str, checkpoint: Path, squares: Sequence[Picture]) -> list[Shown]:
+    from retinalesion.reading.reader import Reader
+
+    reader = Reader.from_checkpoint(checkpoint)
+    return [Shown(name, *_drawn(reader.predict(rgb), rgb, reader.model.learned)) for rgb in squares]
+
+
+def _drawn(out: Mapping[str, Any], rgb: Picture, learned: Sequence[str]) -> tuple[str, str]:
+    """What was said, and the picture: lesions found, or where a network without maps looked."""
+    maps, attention = out.get("lesions"), out.get("attention")
+    said = []
+    if out.get("grade") is not None:
+        said.append(GRADES[int(out["grade"][0].argmax())])
+    if out.get("present") is not None:
+        found = [code for code, p in zip(CODES, out["present"][0].tolist(), strict=True) if p > THRESHOLD]
+        said.append(", ".join(found) or "no lesion")
+    if maps is not None:
+        planes = _enlarged(maps[0].cpu().numpy(), rgb.shape[0]) > THRESHOLD
+        said.append(", ".join(c for c, p in zip(CODES, planes, strict=True) if p.any()) or "no lesion found")
+        return "; ".join(said), _data(overlay(rgb, planes))
+    if attention is not None:
+        said.append("attention")
+        return "; ".join(said), _data(_heated(rgb, attention[0].cpu().float().numpy()))
+    return "; ".join([*said, "has no maps"]), _data(rgb)
+
+
+def _enlarged(maps: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Maps (k, m, m) of the whole square as (k, side, side)."""
+    return np.stack([from_square(one, Box(0, 0, side), (side, side)) for one in maps])
+
+
+def _heated(rgb: Picture, attention: NDArray[np.float32]) -> Picture:
+    """An attention map (1, m, m), from its least to its most, over the photograph."""
+    heat = _enlarged(attention, rgb.shape[0])[0]
+    heat = (heat - heat.min()) / max(float(heat.max() - heat.min()), 1e-6)
+    colours = cv2.applyColorMap(np.asarray(heat * 255, np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1]
+    return np.asarray(np.rint(rgb * (1 - _HEAT) + colours * _HEAT), np.uint8)
+
+
+def _data(picture: Picture) -> str:
+    if picture.shape[0] > SIDE:
+        picture = np.asarray(cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
