@@ -1,5 +1,6 @@
 """Every shipped config: opens as it should, and trains and tests with one command."""
 
+import inspect
 import json
 
 import pytest
@@ -7,8 +8,11 @@ import yaml
 
 from retinalesion.cli import main
 from retinalesion.commands.configs import config_of, shipped_configs
+from retinalesion.paper import paper
+from retinalesion.training.tasks import task_of
 
 CONFIGS = shipped_configs()
+OF_THE_PAPER = [name for name, file in CONFIGS.items() if file.read_text("utf-8").startswith("# Table")]
 # Small enough for a step on a CPU; what is typed wins over the config.
 TINY = [
     *("--model.encoder=test_resnet", "--model.weights=null", "--data.side=64", "--data.workers=0"),
@@ -52,3 +56,30 @@ def test_it_trains_and_tests_with_one_command(fitted, name):
     graded = settings_of(CONFIGS[name]).get("data", {}).get("truth") == "grade"
     summary = fitted(name) / "test" / ("grades.json" if graded else "summary.json")
     assert json.loads(summary.read_text("utf-8"))["photographs"] == 4
+
+
+def rows_served_by(name):
+    """The paper's rows by the number of their table, from the config's settings and the defaults in code."""
+    model = settings_of(CONFIGS[name])["model"]
+    parameters = inspect.signature(task_of(model["network"])).parameters.values()
+    settings = {parameter.name: parameter.default for parameter in parameters} | model
+    return paper().rows_of({**settings, "side": settings.get("side") or 896})
+
+
+@pytest.mark.parametrize("name", OF_THE_PAPER)
+def test_it_opens_with_its_rows_and_their_figures(name):
+    expected = []
+    for table, row in rows_served_by(name).items():
+        figures = (f"{score} {f.get('mean', f.get('kappa')):.3f}" for score, f in row.figures.items())
+        expected.append(f"# Table {table}, row {row.name}: {', '.join(figures)}")
+    lines = CONFIGS[name].read_text("utf-8").splitlines()
+    assert [line for line in lines if line.startswith("# Table")] == expected
+    assert f"# Command   retinalesion fit --config {name} --data.store STORE" in lines
+
+
+def test_every_row_of_the_paper_is_one_config():
+    assert len(OF_THE_PAPER) == 30
+    served = [(table, row.name) for name in OF_THE_PAPER for table, row in rows_served_by(name).items()]
+    assert sorted(served) == sorted(
+        (table.number, row.name) for table in paper().tables for row in table.rows
+    )
