@@ -45,7 +45,8 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, c, h, w) to the same shape."""
-        with torch.autocast(x.device.type, enabled=False):  # sums over all positions overflow float16
+        # Sums over all positions overflow float16.
+        with torch.autocast("cuda" if x.is_cuda else "cpu", enabled=False):
             flat = x.flatten(2).float()
             attended = (-flat @ flat.mT).softmax(2) @ flat
         return self.gamma * attended.view(x.shape) + x
