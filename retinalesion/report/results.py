@@ -131,8 +131,8 @@ class Result:
         reports = [file for name in ("grades.json", "summary.json") if (file := files / name).is_file()]
         if not reports:
             raise UserError(f"{folder}: not tested yet. Test it with: {again}")
-        config = _read(folder / "config.yaml", _mapping_in_yaml, "The run has to be trained again.")
-        report = _read(reports[0], _mapping_in_json, f"Test again: {again}")
+        config = _read(folder / "config.yaml", _config, "The run has to be trained again.")
+        report = _read(reports[0], _report, f"Test again: {again}")
         lesions = grades = None
         if reports[0].name == "grades.json":
             grades = _read(files / "grades.csv", _grades, f"Test again: {again}")
@@ -173,12 +173,18 @@ def _read(file: Path, parse: Callable[[str], T], remedy: str) -> T:
         raise UserError(f"{file}: damaged ({' '.join(str(error).split())[:200]}). {remedy}") from error
 
 
-def _mapping_in_yaml(text: str) -> dict[str, Any]:
-    return _mapping(yaml.safe_load(text))
+def _config(text: str) -> dict[str, Any]:
+    config = _mapping(yaml.safe_load(text))
+    for group in ("model", "data", "trainer"):
+        _mapping(config.get(group) or {})
+    config["model"]["network"]  # without which a run is none
+    return config
 
 
-def _mapping_in_json(text: str) -> dict[str, Any]:
-    return _mapping(json.loads(text))
+def _report(text: str) -> dict[str, Any]:
+    report = _mapping(json.loads(text))
+    _mapping(report.get("tested on") or {})
+    return report
 
 
 def _mapping(contents: Any) -> dict[str, Any]:

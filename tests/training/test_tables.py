@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.lesions import CODES
+from retinalesion.networks.cost import multiply_adds, parameters
 from retinalesion.training import metrics, tables
 from retinalesion.training.metrics import Counts
 from retinalesion.training.segmentation import SegmentationTask
@@ -151,6 +152,16 @@ def test_test_says_what_was_not_learned(tested):
     summary = json.loads((tested / "test/summary.json").read_text("utf-8"))
     assert summary["photographs"] == 4
     assert summary["side"] == 96
+
+
+def test_test_says_what_the_network_costs_and_what_it_was_tested_on(tested, drawn_store):
+    summary = json.loads((tested / "test/summary.json").read_text("utf-8"))
+    network = SegmentationTask("lnet-4s", "resnet10t", weights=None).network
+    assert summary["parameters"] == parameters(network)
+    assert summary["multiply-adds"] == multiply_adds(network, 96)
+    assert 0 < summary["seconds a photograph"] < 10
+    expected = {"store": drawn_store.fingerprint, "source": "synthetic", "part": "test"}
+    assert summary["tested on"] == expected
 
 
 def test_loggers_get_the_scores_of_the_table(tested):
