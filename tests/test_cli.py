@@ -318,9 +318,9 @@ def test_analyze_reads_files_folders_and_stores_and_no_bad_photograph_stops_it(
 
 def test_analyze_again_replaces_the_earlier_analysis_and_does_not_read_its_pictures(run, eyes, capsys):
     command = ["analyze", ".", "--checkpoint", str(run / "checkpoints/best.ckpt")]
-    for _ in range(2):
-        assert main(command) == 0
-        assert len(readings_in(Path("analysis"))) == 3
+    for out in ("analysis", "analysis", "second"):  # the last time beside the earlier one
+        assert main([*command, "--out", out]) == 0
+        assert len(readings_in(Path(out))) == 3
     Path("eyes/left eye.png").unlink()
     assert main(command) == 0
     assert not Path("analysis/planes/left_eye.png").exists()
@@ -343,6 +343,7 @@ def test_analyze_of_bad_photographs_alone_is_a_mistake_but_leaves_the_table(run,
         (("eyes",), "no model in the box. Name one: --checkpoint"),
         (("eyes", "--checkpoint", "nowhere.ckpt"), "nowhere.ckpt: no such checkpoint"),
         (("eyes", "--checkpoint", "eyes/broken.jpg"), "cut off, or not a checkpoint"),
+        (("eyes", "--out", "eyes/broken.jpg"), "eyes/broken.jpg is a file. Name a new or an empty folder"),
         (("eyes", "--out", "eyes"), "eyes holds other things. Name a new or an empty folder with --out"),
         (("nowhere",), "nowhere: no such file or folder"),
         (("empty",), "empty: no photographs in this folder"),

@@ -14,7 +14,7 @@ from retinalesion.data.store import Row, Store, unpack
 from retinalesion.errors import UserError
 from retinalesion.reading.reader import Reader, Seen, Subject, see
 from retinalesion.reading.reading import Reading
-from retinalesion.report.outputs import Outputs
+from retinalesion.report.outputs import LINES, Outputs
 
 BOX = Path(__file__).parents[1] / "weights" / "box.safetensors"
 
@@ -77,7 +77,7 @@ def box() -> Path:
 
 
 def _work(named: Sequence[Path], split: str, out: Path) -> Iterator[tuple[str, Path | tuple[Store, Row]]]:
-    """What to read, under unique ids; pictures of an earlier analysis below a folder are no photographs.
+    """What to read, under unique ids; pictures of earlier analyses are no photographs.
 
     Raises:
         UserError: there is nothing of that name, or no photograph in it.
@@ -92,9 +92,9 @@ def _work(named: Sequence[Path], split: str, out: Path) -> Iterator[tuple[str, P
             for row in rows:
                 yield _unique(row.id, taken), (store, row)
         elif path.is_dir():
-            ours = out.resolve()
+            ours = {out.resolve(), *(lines.parent.resolve() for lines in path.rglob(LINES))}
             found = (file for file in path.rglob("*") if _is_photograph(file))
-            files = sorted(file for file in found if ours not in file.resolve().parents)
+            files = sorted(file for file in found if ours.isdisjoint(file.resolve().parents))
             if not files:
                 known = ", ".join(sorted(SUFFIXES))
                 raise UserError(f"{path}: no photographs in this folder ({known}).")

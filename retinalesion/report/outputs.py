@@ -59,7 +59,9 @@ class Outputs:
             UserError: it holds something else.
         """
         ours = {self.folder / name for name in (*TABLES, *PICTURES)}
-        if self.folder.exists() and (not self.folder.is_dir() or set(self.folder.iterdir()) - ours):
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UserError(f"{self.folder} is a file. Name a new or an empty folder with --out.")
+        if self.folder.exists() and set(self.folder.iterdir()) - ours:
             raise UserError(f"{self.folder} holds other things. Name a new or an empty folder with --out.")
 
     def begin(self) -> None:
@@ -84,7 +86,7 @@ class Outputs:
         """
         reading, square = seen.reading, seen.square
         side = square.shape[0]
-        planes = np.stack([_at(map, side) > THRESHOLD for map in seen.maps])
+        planes = np.stack([_shown(map, reading.box.side, side) > THRESHOLD for map in seen.maps])
         write_png(self.folder / "planes" / f"{reading.id}.png", seen.planes)
         write_png(self.folder / "overlays" / f"{reading.id}.png", overlay(square, planes))
         write_pictures(self.folder / "report", reading.id, square, planes, truth, annotated)
@@ -118,9 +120,11 @@ class Outputs:
         return page
 
 
-def _at(map: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    """A map of the square at another side."""
-    return from_square(map, Box(0, 0, side), (side, side))
+def _shown(map: NDArray[np.float32], own: int, side: int) -> NDArray[np.float32]:
+    """A map of the square at another side; of a smaller photograph, what is left of it at its own side."""
+    for at in (min(own, map.shape[0]), side):
+        map = from_square(map, Box(0, 0, at), (at, at))
+    return map
 
 
 def photograph_row(reading: Reading) -> dict[str, Any]:

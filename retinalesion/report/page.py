@@ -14,7 +14,6 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from retinalesion import __version__
 from retinalesion.data.store import replace_file
 from retinalesion.lesions import GRADES, LESIONS
 from retinalesion.reading.reading import Reading
@@ -57,7 +56,6 @@ def write_report(folder: Path, readings: Sequence[Reading]) -> Path:
             grades=tuple(zip(GRADES, GRADE_NAMES, strict=True)),
             referenced=any(row.reference for row in rows),
             models=sorted({reading.model for reading in readings if reading.model}),
-            version=__version__,
         )
     )
     _write(folder / "index.html", page)
