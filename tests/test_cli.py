@@ -96,6 +96,22 @@ def test_the_end_of_fit_prints_a_test_command_that_runs(run, capsys):
     assert len((run / "metrics.csv").read_text().splitlines()) == 3  # the fit's own are left alone
 
 
+def test_compare_reads_what_test_wrote_and_shows_photographs(run, drawn_store, capsys):
+    assert main(["test", "--run", "first"]) == 0
+    id = drawn_store.split("test")[0].id
+    photographs = ["--photographs", id, "--store", str(drawn_store.path)]
+    assert main(["compare", "first", "--out", "compared", *photographs]) == 0
+    shown = capsys.readouterr().out
+    assert "L-Net-32s" in shown
+    assert f"trained on store {drawn_store.fingerprint}" in " ".join(shown.split())
+    page = Path("compared/index.html").read_text("utf-8")
+    assert f"{id}, part test" in page
+    assert page.count("data:image/jpeg") == 3  # the photograph, its truth, the run's maps
+    with Path("compared/tables.csv").open(encoding="utf-8", newline="") as lines:
+        scores = {row["score"] for row in csv.DictReader(lines)}
+    assert {"pixel F1", "AUPR", "parameters", "multiply-adds", "seconds a photograph"} <= scores
+
+
 def test_test_takes_the_newest_finished_run_and_what_is_typed_wins(run, capsys, caplog):
     unfinished = run.parent / "unfinished"
     (unfinished / "checkpoints").mkdir(parents=True, exist_ok=True)

@@ -161,10 +161,10 @@ def _section(score: str, rows: list[Row], columns: tuple[str, ...], published: P
         for one, row in zip(scored, rows, strict=True)
     ]
     for place in range(len(columns)):
-        values = [line[place].value for line in cells]
-        highest = max((round(value, DIGITS) for value in values if value is not None), default=None)
-        for line, value in zip(cells, values, strict=True):
-            best = len(rows) > 1 and value is not None and round(value, DIGITS) == highest
+        shown = [None if (v := line[place].value) is None else round(v, DIGITS) for line in cells]
+        known = {value for value in shown if value is not None}
+        for line, value in zip(cells, shown, strict=True):
+            best = len(known) > 1 and value == max(known)  # where all are equal, none is
             line[place] = replace(line[place], best=best)
     judged = score in JUDGED
     parts = learned if score != "kappa" else [0]

@@ -1,10 +1,12 @@
-"""A small report with every kind of reading in it."""
+"""A small report with every kind of reading in it, and a browser to look at pages with."""
 
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
+from selenium import webdriver
 
 from retinalesion.data.store import Box
 from retinalesion.lesions import CODES
@@ -12,6 +14,11 @@ from retinalesion.reading.reading import EvidenceLine, Finding, Quality, Reading
 from retinalesion.report.page import write_report
 from retinalesion.report.pictures import write_pictures
 
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--no-first-run", "--force-prefers-reduced-motion"),
+)
 SIDE = 160
 MARKUP = "<img src=x onerror=document.title='caught'>\"'&\u2028</script>"
 LEARNED = ("MA", "iHE", "HaEx", "CWS")
@@ -80,3 +87,17 @@ def report(tmp_path_factory) -> Report:
             truth = planes_with("MA", shift=4) if one.truth_grade else None
             write_pictures(folder, one.id, rgb, planes_with(*one.present), truth, ("MA", "iHE"))
     return Report(write_report(folder, readings), readings)
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    if not (CHROMIUM and DRIVER):
+        pytest.skip("chromium and chromium-driver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()

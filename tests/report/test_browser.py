@@ -1,26 +1,16 @@
 """The report in headless Chromium, from disk: what a person does with it, seen in screenshots."""
 
-import shutil
 from io import BytesIO
 
 import numpy as np
 import pytest
 from PIL import Image
-from selenium import webdriver
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from retinalesion.report.pictures import photograph_folder
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--no-first-run", "--force-prefers-reduced-motion"),
-)
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="chromium and chromium-driver are not installed"
-)
 SHOWN = """
 const done = arguments[0];
 const pictures = [...document.querySelectorAll("#sheet img")];
@@ -76,18 +66,6 @@ class Reader:
             "return [b.left, b.top, b.right - 70, b.bottom]"
         )  # without the zoom buttons
         return np.asarray(screen.crop([round(edge) for edge in box]), np.int16)
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture

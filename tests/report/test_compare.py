@@ -23,6 +23,8 @@ from retinalesion.report.results import Result
 
 FOUR = ("MA", "iHE", "HaEx", "CWS")
 PHOTOGRAPHS = 24
+LONG = "a" * 90
+ROWS_WITH_LONG_NAMES = (("lnet-16s", 0.001), ("lnet-16s", 0.01), (LONG, 0.001))
 MARKUP = "<img src=x onerror=alert(1)>|`*_[bold]x[/bold]"
 
 
@@ -386,6 +388,30 @@ def test_markup_in_names_stays_text(tmp_path):
     shown = io.StringIO()
     comparison_text.show(tables, Console(file=shown, width=200))
     assert MARKUP in shown.getvalue()
+
+
+@pytest.mark.parametrize("width", [360, 900, 1280])
+def test_the_page_fits_a_phone_and_a_desk(tmp_path, driver, width):
+    costs = {"parameters": 23_000_000, "multiply-adds": 64_190_000_000, "seconds a photograph": 0.125}
+    settings = [{"network": net, "loss": "dual", "rate": rate} for net, rate in ROWS_WITH_LONG_NAMES]
+    runs = [
+        make_run(tmp_path / f"{place}{LONG}", one, learned=CODES, **costs)
+        for place, one in enumerate(settings)
+    ]
+    compare(runs, tmp_path / "out")
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    driver.get((tmp_path / "out/index.html").as_uri())
+    driver.execute_script("for (const one of document.querySelectorAll('details')) one.open = true")
+    outside = driver.execute_script(
+        "return [...document.querySelectorAll('.card *')].filter((one) => {"
+        " const inner = one.getBoundingClientRect(), outer = one.closest('.card').getBoundingClientRect();"
+        " return inner.width && (inner.left < outer.left - 1 || inner.right > outer.right + 1); })"
+        ".map((one) => one.outerHTML.slice(0, 80))"
+    )
+    assert outside == []
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+    assert driver.get_log("browser") == []
 
 
 def test_the_page_needs_nothing_else(three_seeds, tmp_path):
