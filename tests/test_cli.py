@@ -289,6 +289,59 @@ def test_a_lesion_network_that_is_none(sian, drawn_store, tmp_path, monkeypatch,
     assert not Path("runs").exists()
 
 
+@pytest.fixture(scope="module")
+def classifier(drawn_store, tmp_path_factory):
+    """The folder of a user whose only finished run, ``lesions``, is of a lesion classifier."""
+    folder, before = tmp_path_factory.mktemp("classifier"), Path.cwd()
+    (folder / "tiny.yaml").write_text(TINY.replace("lnet-32s", "lesions-plain"))
+    os.chdir(folder)
+    try:
+        store = str(drawn_store.path)
+        assert main(["fit", "--config", "tiny.yaml", "--data.store", store, "--run", "lesions"]) == 0
+    finally:
+        os.chdir(before)
+    return folder
+
+
+def test_a_lesion_classifier_is_scored_as_any_run(classifier, monkeypatch):
+    monkeypatch.chdir(classifier)
+    assert main(["test"]) == 0
+    (*_, mean) = json.loads(Path("runs/lesions/test/summary.json").read_text())["lesions"]
+    assert {"image F1", "always yes"} <= mean.keys()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "predict",
+        "analyze STORE --checkpoint runs/lesions/checkpoints/best.ckpt",
+        "export lesions small.safetensors",
+    ],
+)
+def test_of_a_lesion_classifier_no_reading_is_made(classifier, drawn_store, monkeypatch, capsys, command):
+    monkeypatch.chdir(classifier)
+    words = command.replace("STORE", str(drawn_store.path)).split()
+    assert "but not where" in refused(capsys, *words)
+    assert not any(Path(left).exists() for left in ("runs/lesions/predict", "analysis", "small.safetensors"))
+
+
+def test_lesion_concat_takes_a_lesion_classifier_and_sian_does_not(
+    classifier, drawn_store, tmp_path, monkeypatch, capsys
+):
+    shutil.copytree(classifier / "runs", tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    Path("grade.yaml").write_text(TINY_SIAN)
+    fit = ("fit", "--config", "grade.yaml", "--data.store", str(drawn_store.path), "--run", "graded")
+    named = ("--model.lesion_net", "runs/lesions/checkpoints/best.ckpt")
+    assert "holds lesions-plain, not a lesion network" in refused(capsys, *fit, *named)
+    assert "no finished run of one" in refused(capsys, *fit)
+    assert main([*fit, "--model.network", "lesion-concat"]) == 0  # the newest finished lesion model
+    model = yaml.safe_load(Path("runs/graded/config.yaml").read_text())["model"]
+    assert (model["lesion_network"], model["lesion_encoder"]) == ("lesions-plain", "test_efficientnet")
+    assert main(["test"]) == 0
+    assert {file.name for file in Path("runs/graded/test").iterdir()} >= {"grades.json", "grades.csv"}
+
+
 @pytest.fixture
 def eyes(drawn_store, tmp_path, monkeypatch):
     """A folder with good photographs of odd names and a bad one, in an empty folder where the user works."""

@@ -13,7 +13,7 @@ from retinalesion.networks.lesion_models import LESION_MODELS, lesion_model, les
 from retinalesion.networks.outputs import taught
 from retinalesion.networks.sian import SiAN
 
-ENCODER = "test_resnet"
+ENCODER = "test_efficientnet"
 KINDS = ["lnet-16s", *LESION_CLASSIFIERS]
 
 

@@ -13,6 +13,7 @@ from retinalesion.data.store import Store, write_tables
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
 from retinalesion.training.checkpoints import load_checkpoint, write_portable
+from retinalesion.training.classification import LesionClassificationTask
 from retinalesion.training.grading import GradingTask
 from retinalesion.training.segmentation import SegmentationTask
 from retinalesion.training.tasks import task_from
@@ -159,6 +160,64 @@ def test_a_plain_grader_has_no_lesion_tables(drawn_store, tmp_path):
     task = GradingTask("plain", ENCODER, None)
     trainer_in(tmp_path).test(task, datamodule=data(drawn_store), verbose=False)
     assert {file.name for file in (tmp_path / "test").iterdir()} == {"grades.json", "grades.csv"}
+
+
+def test_abn_learns_from_both_branches_and_shows_its_attention(drawn_store, tmp_path):
+    torch.manual_seed(0)
+    task = GradingTask("abn", ENCODER, None)
+    batch = {"image": torch.rand(2, 3, 64, 64), "grade": torch.tensor([1, 4]), "id": ["a", "b"]}
+    task.eval().log = lambda *_, **__: None
+    out = task.network(batch["image"])
+    both = sum(torch.nn.functional.cross_entropy(one, batch["grade"]) for one in out[:2])
+    torch.testing.assert_close(task.training_step(batch, 0), both)
+    said = task.predict_step(batch, 0)
+    assert said["lesions"] is None
+    torch.testing.assert_close(said["grade"], out.logits.softmax(1))
+    torch.testing.assert_close(said["attention"], out.attention)
+    assert said["attention"].shape == (2, 1, 4, 4)
+
+    task = GradingTask("abn", ENCODER, None)
+    trainer_in(tmp_path, 2).fit(task, datamodule=data(drawn_store, batches=2))
+    last = task_from(load_checkpoint(tmp_path / "checkpoints/last.ckpt")).eval()
+    torch.testing.assert_close(last(batch["image"])[1], task.eval().cpu()(batch["image"])[1])
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    """The checkpoint of a lesion classifier that learned two lesions."""
+    file = tmp_path_factory.mktemp("classifier") / "classifier.ckpt"
+    task = LesionClassificationTask("lesions-plain", ENCODER, weights=None)
+    task.network.learn_only(["MA", "iHE"])
+    torch.save({"hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}, file)
+    return file
+
+
+@pytest.mark.parametrize("beside", ["lnet-32s", "lesions-plain"])
+def test_lesion_concat_stands_alone_on_either_kind_of_lesion_model(
+    beside, lesion_net, classifier, drawn_store, tmp_path
+):
+    file = lesion_net if beside == "lnet-32s" else classifier
+    began = torch.load(file, weights_only=True)["state_dict"]
+    task = GradingTask("lesion-concat", ENCODER, None, str(file))
+    trainer = trainer_in(tmp_path, 2)
+    trainer.fit(task, datamodule=data(drawn_store, batches=2))
+    branch = branch_of(task.state_dict())
+    assert all(torch.equal(value, began[f"network.{key}"]) for key, value in branch.items())
+    frozen = set(task.network.lesion_net.parameters())
+    assert not frozen & {p for group in trainer.optimizers[0].param_groups for p in group["params"]}
+
+    again = GradingTask.load_from_checkpoint(tmp_path / "checkpoints/last.ckpt", weights_only=True)
+    assert (again.hparams["lesion_network"], again.hparams["lesion_encoder"]) == (beside, ENCODER)
+    assert again.network.lesion_net.learned_codes == ("MA", "iHE")
+    trainer_in(tmp_path).test(again, datamodule=data(drawn_store), verbose=False)
+    has_maps = beside == "lnet-32s"
+    assert (tmp_path / "test/lesions.csv").is_file() == has_maps
+    assert again.learned.any() == has_maps  # without maps, a reading calls no lesion absent
+
+
+def test_sian_refuses_a_lesion_classifier(classifier):
+    with pytest.raises(UserError, match=r"holds lesions-plain, not a lesion network.*no maps"):
+        GradingTask("sian", ENCODER, None, str(classifier))
 
 
 def test_an_encoder_begins_from_an_earlier_run(lesion_net, drawn_store, tmp_path):
