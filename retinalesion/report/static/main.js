@@ -6,7 +6,7 @@
   const list = document.querySelector(".list");
   const help = document.getElementById("help");
   const title = document.title;
-  const narrow = matchMedia("(max-width: 980px)");
+  const narrow = matchMedia("(max-width: 1140px)");
   let scrolled = 0;
   let last = null;
 
