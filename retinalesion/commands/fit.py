@@ -26,6 +26,7 @@ from retinalesion.networks.encoder import Encoder
 from retinalesion.networks.graders import LESION_MODELS_FOR
 from retinalesion.networks.lesion_models import names_in
 from retinalesion.networks.segmenters import SEGMENTERS, segmenter
+from retinalesion.reading.reader import Model
 from retinalesion.report.prediction import ReadingWriter
 from retinalesion.training.checkpoints import load_checkpoint
 from retinalesion.training.grading import GradingTask
@@ -198,7 +199,8 @@ class CommandLine(LightningCLI):
             self._open_run(self.session.run)
 
     def before_predict(self) -> None:
-        """Have the predictions written."""
+        """See that readings can be made, then have them written."""
+        Model.of(self.model)
         writer = ReadingWriter(self.config.predict.probabilities)
         self.trainer.callbacks.append(writer)  # type: ignore[attr-defined]
 
