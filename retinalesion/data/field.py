@@ -19,6 +19,7 @@ Value = TypeVar("Value", np.uint8, np.float32)
 _WORKING_SIDE = 512  # the field is found on a small copy: fast, and alike for every resolution
 _ALIKE = 20  # grey levels between two corners of one background
 _GLOW = 0.15  # of the field's brightness: light that the lens scatters onto the background
+_UNLIT = 0.08  # of the field's brightness: a pool of blood reflects more, a notch in the stop less
 _NOISE = 2.0  # grey levels beyond the background's own
 _ON_RIM = 0.01  # of the radius
 _AS_IT_IS = 0.9  # a square photograph that the field fills to this share is not cropped again
@@ -40,13 +41,11 @@ def find_field(rgb: NDArray[np.uint8]) -> Box:
     """
     height, width = rgb.shape[:2]
     whole = _square_around(0.0, 0.0, width, height)
-    scale = min(1.0, _WORKING_SIDE / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = cv2.medianBlur(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.float32), 5)
-    field = _field_mask(np.asarray(small, np.float32))
+    small = _small(rgb)
+    field = _field_mask(small)
     if field is None:
         return whole
-    to_x, to_y = width / size[0], height / size[1]
+    to_x, to_y = width / small.shape[1], height / small.shape[0]
     circle = _circle(field)
     if circle is None:
         left, upper, wide, high = cv2.boundingRect(field)
@@ -59,6 +58,22 @@ def find_field(rgb: NDArray[np.uint8]) -> Box:
     if height == width and box.side >= _AS_IT_IS * width:
         return whole
     return box
+
+
+def lit_field(square: NDArray[np.uint8], side: int) -> Bits:
+    """Where the camera saw something, however dark: the square without its corners and notches.
+
+    Args:
+        square: field of view, uint8 (s, s, 3).
+        side: of the result.
+
+    Returns:
+        bool (side, side); all of it where no background is found.
+    """
+    lit = _lit(_small(square), _UNLIT)
+    if lit is None:
+        return np.ones((side, side), np.bool_)
+    return np.asarray(cv2.resize(_filled(lit), (side, side), interpolation=cv2.INTER_NEAREST) > 0)
 
 
 def grow(box: Box, masks: Iterable[Bits]) -> Box:
@@ -132,6 +147,15 @@ def from_square(
     return result
 
 
+def _small(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """A working copy without grain, float32 (h, w, 3), its longer side at most 512."""
+    height, width = rgb.shape[:2]
+    scale = min(1.0, _WORKING_SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    copy = cv2.medianBlur(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.float32), 5)
+    return np.asarray(copy, np.float32)
+
+
 def _resize(square: NDArray[Value], side: int) -> NDArray[Value]:
     way = cv2.INTER_AREA if side < square.shape[0] else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(square, (side, side), interpolation=way), square.dtype)
@@ -180,8 +204,8 @@ def _background(small: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]
     return colour, float(np.percentile(np.abs(around - colour).max(axis=1), 90))
 
 
-def _field_mask(small: NDArray[np.float32]) -> NDArray[np.uint8] | None:
-    """The region that is not background, filled, without what hangs on to it; None without background."""
+def _lit(small: NDArray[np.float32], share: float) -> NDArray[np.uint8] | None:
+    """What differs from the background by a share of the field's brightness; None without background."""
     found = _background(small)
     if found is None:
         return None
@@ -190,8 +214,15 @@ def _field_mask(small: NDArray[np.float32]) -> NDArray[np.uint8] | None:
     seen = difference > _NOISE + noise
     if not seen.any():
         return None
-    mask = seen & (difference > _GLOW * np.median(difference[seen]))
-    solid = _filled(mask.astype(np.uint8))
+    return np.asarray(seen & (difference > share * np.median(difference[seen])), np.uint8)
+
+
+def _field_mask(small: NDArray[np.float32]) -> NDArray[np.uint8] | None:
+    """The region that is not background, filled, without what hangs on to it; None without background."""
+    lit = _lit(small, _GLOW)
+    if lit is None:
+        return None
+    solid = _filled(lit)
     reach = max(3, max(solid.shape) // 40) | 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
     solid = np.asarray(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from retinalesion import __version__
 from retinalesion.data.decode import read_photograph
-from retinalesion.data.field import find_field, from_square, to_square
+from retinalesion.data.field import find_field, from_square, lit_field, to_square
 from retinalesion.data.photograph import Disc, Point
 from retinalesion.data.quality import LIMITS, judge, measure
 from retinalesion.data.store import Box, Row
@@ -197,7 +197,7 @@ def see(
     """The reading of a photograph from the outputs of a network.
 
     Maps are enlarged to the photograph's own pixels and cut at 0.5 after, so that findings, planes and
-    lesions present agree.
+    lesions present agree. They are 0 where the camera saw nothing: the rim of a notch looks like a lesion.
 
     Args:
         subject: the photograph.
@@ -208,6 +208,7 @@ def see(
     """
     figures = measure(square)
     reasons = judge(figures, model.limits)
+    maps = maps * lit_field(square, maps.shape[-1])
     planes = np.zeros((subject.height, subject.width), np.uint8)
     findings: list[Finding] = []
     probability: dict[str, float] = {}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from retinalesion.data.field import find_field, from_square, grow, plane_to_square, to_square
+from retinalesion.data.field import find_field, from_square, grow, lit_field, plane_to_square, to_square
 from retinalesion.data.store import Box
 
 FULL = {"size": (600, 800), "centre": (410.0, 300.0), "radius": 270.0}
@@ -33,6 +33,10 @@ def notch(photograph, rows, columns, distance):
 
 def missing_bite(photograph, rows, columns, distance):
     photograph[280:330, 120:175] = 2
+
+
+def notch_in_the_stop(photograph, rows, columns, distance):
+    photograph[280:330, 20:65] = 2
 
 
 def bright_rim(photograph, rows, columns, distance):
@@ -116,6 +120,26 @@ def test_what_is_square_and_cropped_already_stays_as_it_is(photograph):
 
 def test_without_a_background_the_box_holds_the_whole_photograph():
     assert find_field(draw((400, 600), (300.0, 200.0), 500.0)) == Box(0, -100, 600)
+
+
+@pytest.mark.parametrize("side", [300, 600])
+@pytest.mark.parametrize(
+    ("change", "lit"),
+    [(None, True), (notch_in_the_stop, False), (missing_bite, True), (dark_pool, True)],
+    ids=["retina", "notch", "hole", "pool of blood"],
+)
+def test_what_the_camera_saw_is_told_from_what_it_did_not(change, lit, side):
+    square = draw((600, 600), (300.0, 300.0), 270.0, change=change)
+    field = lit_field(square, side)
+    assert field.shape == (side, side)
+    assert not field[side // 20, side // 20]
+    assert field[side // 2, side // 2]
+    x, y = {notch_in_the_stop: (45, 305), missing_bite: (150, 305)}.get(change, (300, 560))
+    assert field[y * side // 600, x * side // 600] == lit
+
+
+def test_without_a_background_all_is_seen():
+    assert lit_field(draw((448, 448), (224.0, 224.0), 330.0), 100).all()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 900), (7, 3), (40, 40)])

@@ -78,6 +78,20 @@ def test_truth_sent_as_maps_comes_back_where_it_was(drawn):
             assert np.average([f.y for f in found], weights=weights) == pytest.approx(rows.mean(), abs=2)
 
 
+def test_nothing_is_found_where_the_camera_saw_nothing(drawn):
+    for pixels in drawn:
+        height, width = pixels.rgb.shape[:2]
+        box = find_field(pixels.rgb)
+        everywhere = np.ones((len(CODES), SIDE, SIDE), np.float32)
+        square = to_square(pixels.rgb, box, SIDE)
+        subject, model = Subject("p", "p.png", width, height, box), Model("m", CODES, ANY, 0.5)
+        planes = see(subject, square, everywhere, (), model).planes
+        dark = pixels.rgb.max(axis=2) < 12
+        assert dark.mean() > 0.1
+        assert (planes[dark] > 0).mean() < 0.05
+        assert (planes[~dark] > 0).mean() > 0.95
+
+
 def test_planes_findings_and_lesions_present_agree(drawn):
     learned = ("MA", "iHE", "HaEx")
     for pixels in drawn:
