@@ -74,8 +74,8 @@ class Verdict:
     @property
     def text(self) -> str:
         """In a sentence."""
-        value, low, high, _ = self.difference
-        if value == low == high == 0:
+        value, low, high = (round(one, 3) + 0.0 for one in self.difference[:3])  # as printed; no -0.000
+        if self.difference[:3] == (0, 0, 0):
             return f"{self.first} and {self.second} have the same {self.score}."
         by = f"{self.score} {value:.3f} higher (95 %: {low:.3f} to {high:.3f}"
         if self.corrected is not None:

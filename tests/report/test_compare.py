@@ -16,7 +16,9 @@ from retinalesion.paper import paper
 from retinalesion.report import comparison_text
 from retinalesion.report.compare import FILES, compare
 from retinalesion.report.comparison import compare_runs
+from retinalesion.report.comparison_tables import Verdict
 from retinalesion.report.results import Result
+from retinalesion.report.statistics import Difference
 
 FOUR = ("MA", "iHE", "HaEx", "CWS")
 LONG = "a" * 90
@@ -162,8 +164,15 @@ def test_with_one_seed_nothing_is_called_better(three_seeds, tmp_path, capsys):
     said = {(v.first, v.second): v for v in tables[0].verdicts}
     assert "differ on these 24 photographs" in said["L-Net-8s", "FCN-16s"].text
     for verdict in said.values():
-        apart = verdict.difference.low > 0
+        apart = round(verdict.difference.low, 3) > 0
         assert ("show no difference on these 24 photographs" in verdict.text) != apart
+
+
+@pytest.mark.parametrize(("low", "apart"), [(0.0012, True), (0.0004, False), (-0.0004, False)])
+def test_a_difference_is_judged_as_its_interval_is_printed(low, apart):
+    text = Verdict("pixel F1", "a", "b", Difference(0.05, low, 0.1, None), 24).text
+    assert f"(95 %: {'0.001' if apart else '0.000'} to 0.100" in text
+    assert ("show no difference" in text) != apart
 
 
 def test_grades_are_compared_by_kappa(tmp_path, make_run):
