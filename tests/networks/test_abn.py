@@ -186,14 +186,6 @@ def test_it_can_be_exported(name):
             torch.testing.assert_close(one, other)
 
 
-@pytest.mark.slow
-def test_it_can_be_compiled():
-    network = abn().eval()
-    with torch.no_grad():
-        for one, other in zip(network(image()), torch.compile(network)(image()), strict=True):
-            torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
-
-
 @pytest.mark.parametrize("name", ["hrnet_w18_small", "selecsls42"])
 def test_an_encoder_that_cannot_be_cut_is_named_with_ones_that_can(name):
     with pytest.raises(UserError, match=rf"{name}.*tf_efficientnet_lite0"):

@@ -8,9 +8,7 @@ from torch.nn import functional as F
 
 from retinalesion.errors import UserError
 from retinalesion.networks.classifier import Classifier
-from retinalesion.networks.graders import GRADERS, grader
 from retinalesion.networks.lesion_models import lesion_model_from
-from retinalesion.networks.outputs import answer
 from retinalesion.networks.segmenters import segmenter
 from retinalesion.networks.sian import SiAN
 from retinalesion.training.segmentation import SegmentationTask
@@ -156,23 +154,3 @@ def test_what_is_no_lesion_net_is_refused(tmp_path, contents):
         file.write_bytes(contents)
     with pytest.raises(UserError, match=r"wrong\.ckpt"):
         lesion_model_from(file)
-
-
-@pytest.mark.parametrize("name", GRADERS)
-def test_every_grader_takes_any_side_and_keeps_its_weights(name):
-    def build():
-        return grader(name, ENCODER, 32, lesion_net())
-
-    network = build().eval()
-    again = build().eval()
-    again.load_state_dict(network.state_dict())
-    out, same = network(image(50)), again(image(50))
-    assert answer(out).shape == (2, 5)
-    torch.testing.assert_close(answer(out), answer(same))
-
-
-def test_names_and_needs_are_told():
-    with pytest.raises(UserError, match=r"unknown.*plain, sian"):
-        grader("resnet")
-    with pytest.raises(UserError, match="needs a lesion network"):
-        grader("sian", ENCODER)
