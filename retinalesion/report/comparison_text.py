@@ -24,8 +24,8 @@ def cost_text(row: Row, name: str) -> str:
 
 
 def score_text(value: float | None) -> str:
-    """A score, three digits."""
-    return "" if value is None else f"{value:.3f}"
+    """A score, three digits; -0.0002 is 0.000."""
+    return "" if value is None else f"{round(value, 3) + 0.0:.3f}"
 
 
 def interval_text(cell: Cell) -> str:
