@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from retinalesion.data.decode import read_mask, read_photograph, require_same_size, sha256_of
 from retinalesion.data.photograph import Photograph, Pixels
+from retinalesion.data.sources.layout import Layout
 from retinalesion.data.sources.table import Line, Table, read_table
 from retinalesion.data.sources.tree import child, pictures, require_folder, stem_of, without
 from retinalesion.errors import PhotographError, UserError
@@ -23,7 +24,7 @@ _EYES = {"": "", "left": "left", "l": "left", "os": "left", "right": "right", "r
 _CUT = 128
 
 
-class FolderSource:
+class FolderSource(Layout):
     """Photographs of one's own.
 
     ``ROOT/photographs`` holds the pictures (or ROOT itself, where there is nothing else),
@@ -33,22 +34,6 @@ class FolderSource:
     """
 
     name = "folder"
-
-    def __init__(self, root: Path | str) -> None:
-        """Name what to read; nothing is opened yet.
-
-        Args:
-            root: the folder of the layout above.
-        """
-        self.root = Path(root)
-        self._notes: list[str] | None = None
-
-    @property
-    def notes(self) -> Sequence[str]:
-        """What was assumed, what was missing, and on which grades the graders did not agree."""
-        if self._notes is None:
-            self.photographs()
-        return tuple(self._notes or ())
 
     def photographs(self) -> list[Photograph]:
         """Every photograph of the folder.

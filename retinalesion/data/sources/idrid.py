@@ -5,7 +5,7 @@ half of part B counts from 001 again; the label files bear stray spaces and empt
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from retinalesion.data.decode import read_mask, read_photograph, require_same_size, sha256_of, size_of
 from retinalesion.data.photograph import Disc, Photograph, Pixels, Point
+from retinalesion.data.sources.layout import Layout
 from retinalesion.data.sources.table import Table, read_table
 from retinalesion.data.sources.tree import (
     child,
@@ -48,7 +49,7 @@ _MARKUPS = {"train": "training set", "test": "testing set"}
 _PUBLISHED_SIZE = (4288, 2848)
 
 
-class IdridSource:
+class IdridSource(Layout):
     """The Indian Diabetic Retinopathy Image Dataset in its published folders.
 
     Ids keep part and half, since names recur: ``A_train_IDRiD_01``, ``B_test_IDRiD_001``. Photographs of part
@@ -72,17 +73,9 @@ class IdridSource:
         if part not in get_args(Part) or half not in get_args(Halves):
             wrong, known = (part, Part) if part not in get_args(Part) else (half, Halves)
             raise UserError(f"IDRiD has no {wrong!r}; choose one of {', '.join(get_args(known))}.")
-        self.root = Path(root)
+        super().__init__(root)
         self.part = part
         self.half = half
-        self._notes: list[str] | None = None
-
-    @property
-    def notes(self) -> Sequence[str]:
-        """Licence, assumptions, and what was missing."""
-        if self._notes is None:
-            self.photographs()
-        return tuple(self._notes or ())
 
     def photographs(self) -> list[Photograph]:
         """Every photograph of the parts and halves asked for.

@@ -5,13 +5,13 @@ of the paper's experiments; a missing mask file means absent; no published split
 """
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from retinalesion.data.decode import read_mask, read_photograph, require_same_size, sha256_of
 from retinalesion.data.photograph import Disc, Photograph, Pixels, Point
+from retinalesion.data.sources.layout import Layout
 from retinalesion.data.sources.table import read_table
 from retinalesion.data.sources.tree import (
     child,
@@ -43,30 +43,17 @@ _NAME = re.compile(r"(?P<patient>.+)_(?P<eye>left|right)", re.IGNORECASE)
 _LESION, _NOT_BY_THE_GUIDELINE = 255, 127
 
 
-class RetinalLesionsSource:
+class RetinalLesionsSource(Layout):
     """The Retinal-Lesions set as its release unpacks.
 
     All eight lesions are annotated in every photograph. The grade is the set's own (``our label``), patient
     and eye come from the name.
+
+    Args:
+        root: the folder that holds ``images_896x896``, ``lesion_segs_896x896`` and ``dr_grades.csv``.
     """
 
     name = "retinal-lesions"
-
-    def __init__(self, root: Path | str) -> None:
-        """Name what to read; nothing is opened yet.
-
-        Args:
-            root: the folder that holds ``images_896x896``, ``lesion_segs_896x896`` and ``dr_grades.csv``.
-        """
-        self.root = Path(root)
-        self._notes: list[str] | None = None
-
-    @property
-    def notes(self) -> Sequence[str]:
-        """Terms, assumptions, and what was missing."""
-        if self._notes is None:
-            self.photographs()
-        return tuple(self._notes or ())
 
     def photographs(self) -> list[Photograph]:
         """Every photograph of the set.

@@ -1,0 +1,37 @@
+"""What sets in a folder have in common."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+from retinalesion.data.photograph import Photograph, Pixels
+
+
+class Layout(ABC):
+    """A `retinalesion.data.photograph.Source` in a folder. Listing its photographs fills the notes."""
+
+    name: str
+
+    def __init__(self, root: Path | str) -> None:
+        """Name what to read; nothing is opened yet.
+
+        Args:
+            root: the folder.
+        """
+        self.root = Path(root)
+        self._notes: list[str] | None = None
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Licence, assumptions, and what was missing or left out."""
+        if self._notes is None:
+            self.photographs()
+        return tuple(self._notes or ())
+
+    @abstractmethod
+    def photographs(self) -> list[Photograph]:
+        """As `Source.photographs`."""
+
+    @abstractmethod
+    def read(self, photograph: Photograph) -> Pixels:
+        """As `Source.read`."""
