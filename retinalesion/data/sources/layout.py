@@ -1,16 +1,13 @@
 """What sets in a folder have in common."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
-from retinalesion.data.photograph import Photograph, Pixels
+from retinalesion.data.photograph import Source
 
 
-class Layout(ABC):
-    """A `retinalesion.data.photograph.Source` in a folder. Listing its photographs fills the notes."""
-
-    name: str
+class Layout(Source):
+    """A source in a folder. Listing its photographs fills the notes."""
 
     def __init__(self, root: Path | str) -> None:
         """Name what to read; nothing is opened yet.
@@ -27,11 +24,3 @@ class Layout(ABC):
         if self._notes is None:
             self.photographs()
         return tuple(self._notes or ())
-
-    @abstractmethod
-    def photographs(self) -> list[Photograph]:
-        """As `Source.photographs`."""
-
-    @abstractmethod
-    def read(self, photograph: Photograph) -> Pixels:
-        """As `Source.read`."""
