@@ -319,7 +319,13 @@ class FundusDataModule(LightningDataModule):
         draws = Draws(self.store, self.rows("train"), self.seed, window, crop, self.lesion_crops)
         return TrainingLoader(draws, batch_sampler=DrawOrder(self), **self._loader_options())
 
-    def _evaluation_loader(self, split: str, *, truth: bool = True) -> DataLoader[Batch]:
+    def evaluation_dataloader(self, split: str, *, truth: bool = True) -> DataLoader[Batch]:
+        """Whole photographs of a split, one at a time, each in one process only.
+
+        Args:
+            split: its name.
+            truth: False for those without it too.
+        """
         rows, (rank, processes) = self.rows(split, truth=truth), self.process
         padded = list(range(len(rows))) + [BLANK] * (-len(rows) % processes)
         return DataLoader(
@@ -327,16 +333,16 @@ class FundusDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Whole photographs of ``val``, one at a time, each in one process only."""
-        return self._evaluation_loader("val")
+        """Whole photographs of ``val``."""
+        return self.evaluation_dataloader("val")
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Whole photographs of the split to evaluate."""
-        return self._evaluation_loader(self.evaluate)
+        return self.evaluation_dataloader(self.evaluate)
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """Whole photographs of the split to evaluate, with truth or without."""
-        return self._evaluation_loader(self.evaluate, truth=False)
+        return self.evaluation_dataloader(self.evaluate, truth=False)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Unpack, bring to the side, augment when training; all on the device."""

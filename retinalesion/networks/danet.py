@@ -85,6 +85,11 @@ class DANet(Segmenter):
         self.channel = Branch(channels, width, ChannelAttention())
         self.heads = nn.ModuleList(lesion_head(width) for _ in range(3))
 
+    @property
+    def last(self) -> nn.Conv2d:
+        """That of the sum of both branches."""
+        return self.heads[0]  # type: ignore[return-value]
+
     def logits_of(self, image: Tensor) -> Tensor:
         """Logits (n, 8, h, w) of the sum of both branches."""
         x = self.encoder(image)[-1]

@@ -51,6 +51,11 @@ class FCN(Segmenter):
             nn.init.zeros_(score.weight)  # type: ignore[arg-type]
             nn.init.zeros_(score.bias)  # type: ignore[arg-type]
 
+    @property
+    def last(self) -> nn.Conv2d:
+        """That of the finest maps, whose scores are added last."""
+        return self.added[-1] if self.added else self.head  # type: ignore[return-value]
+
     def logits_of(self, image: Tensor) -> Tensor:
         """Logits (n, 8, h, w)."""
         *maps, x = self.encoder(image)

@@ -33,13 +33,29 @@ def enlarged(maps: Tensor, like: Tensor) -> Tensor:
 class Segmenter(LesionModel):
     """A lesion network: image (n, 3, h, w) in [0, 1] to logits (n, 8, h, w).
 
-    Subclasses give ``logits_of`` for sides that are multiples of 32; those with more than one supervised
-    output give ``all_logits_of`` too.
+    Subclasses give ``logits_of`` for sides that are multiples of 32, and their ``head`` or another ``last``
+    convolution; those with more than one supervised output give ``all_logits_of`` too.
     """
+
+    head: nn.Conv2d
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
+
+    @property
+    def last(self) -> nn.Conv2d:
+        """The convolution after which maps are only enlarged."""
+        return self.head
+
+    def shift(self, by: Tensor) -> None:
+        """Add to every logit of each lesion, for good.
+
+        Args:
+            by: float (8,).
+        """
+        with torch.no_grad():
+            self.last.bias += by  # type: ignore[operator]
 
     def logits_of(self, image: Tensor) -> Tensor:
         """Logits (n, 8, h, w) of an image whose sides are multiples of 32."""

@@ -12,6 +12,7 @@ from torch import Tensor
 THRESHOLD = 0.5  # hard labels, section 3
 # Precision and recall are taken at steps of the logit, since maps trained with Dice crowd near 0 and 1.
 STEPS, LOWEST, HIGHEST = 16384, -16.0, 16.0
+FARTHEST_CUT = 3.0  # logit, probabilities 0.05 and 0.95: beyond them a network has not learned the lesion
 
 
 @dataclass
@@ -102,12 +103,25 @@ def specificity(counts: Counts) -> Tensor:
 
 def aupr(counts: Counts) -> Tensor:
     """Average precision per lesion over pixels: the IDRiD challenge's score. NaN where nothing is marked."""
-    above = counts.histogram.flip(-1).cumsum(-1).double()
-    alarms, hits = above[:, 0], above[:, 1]
+    alarms, hits = _found_at_each_step(counts)
     recall = hits / hits[:, -1:]
     gained = torch.diff(recall, prepend=torch.zeros_like(recall[:, :1]))
     precision = hits / (hits + alarms).clamp(min=1)
     return (gained * precision).sum(-1)
+
+
+def best_cut(counts: Counts) -> Tensor:
+    """The logit (8,) above which pixel F1 is highest, within ±3; 0 for a lesion that is nowhere marked."""
+    alarms, hits = _found_at_each_step(counts)
+    marked = hits[:, -1:]
+    cuts = torch.linspace(HIGHEST, LOWEST, STEPS + 1, dtype=torch.float64, device=hits.device)[1:]
+    score = f1(hits, alarms, marked - hits).masked_fill((cuts.abs() > FARTHEST_CUT) | (marked == 0), -1)
+    return torch.where(marked[:, 0] > 0, cuts[score.argmax(-1)], 0.0)
+
+
+def _found_at_each_step(counts: Counts) -> tuple[Tensor, Tensor]:
+    """Alarms and hits, float64 (8, 16384) each, if all at a step or above were found; the highest first."""
+    return counts.histogram.flip(-1).cumsum(-1).double().unbind(1)  # type: ignore[return-value]
 
 
 def mean_over(score: Tensor, learned: Tensor) -> float:

@@ -1,6 +1,8 @@
 """The two stages of a fit: Dice, then the dual loss (paper, section 4.1)."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -129,6 +131,16 @@ class AveragedWeights(WeightAveraging):
         """Go on with the mean; to test and predict, the mean is already in place."""
         if trainer.state.fn == "fit":
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
+
+    @contextmanager
+    def in_place(self, task: LightningModule) -> Iterator[None]:
+        """In the meantime the task has the mean for its weights, in eval mode; what changes in it stays."""
+        was_training = task.training
+        self._swap_models(task)
+        task.eval()
+        yield
+        task.train(was_training)
+        self._swap_models(task)
 
 
 def _nearer(mean: Tensor, weights: Tensor, count: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from retinalesion.lesions import CODES
 from retinalesion.networks.segmenter import Segmenter
 from retinalesion.networks.segmenters import segmenter
 from retinalesion.training import metrics
+from retinalesion.training.calibration import Calibration
 from retinalesion.training.counts import LesionCounts, count_photographs
 from retinalesion.training.losses import dice_loss, dual_loss, focal_loss, weighted_cross_entropy
 from retinalesion.training.panels import ValidationPanels
@@ -39,6 +40,8 @@ class SegmentationTask(Task):
         rate: learning rate.
         decay: weight decay.
         flips: test and prediction average the logits of the photograph and its three mirror images.
+        calibrate: at the end of a run of a fixed length, shift each lesion's logits so that 0.5 is where the
+            training photographs have their best pixel F1, see `Calibration`.
     """
 
     monitor = "val/pixel_f1"
@@ -56,6 +59,7 @@ class SegmentationTask(Task):
         rate: float = 0.001,
         decay: float = 0.0001,
         flips: bool = False,
+        calibrate: bool = False,
     ) -> None:
         super().__init__(optimizer, rate, decay)
         self.save_hyperparameters()
@@ -64,7 +68,9 @@ class SegmentationTask(Task):
         self.network.to(memory_format=torch.channels_last)
         if not 0 < misses < 1:
             raise UserError(f"misses is a weight between 0 and 1, not {misses}.")
-        self.weights, self.loss, self.flips = weights, loss, flips
+        if calibrate and optimizer != "adamw":
+            raise UserError("calibrate needs a run of a fixed length: set model.optimizer to adamw.")
+        self.weights, self.loss, self.flips, self.calibrate = weights, loss, flips, calibrate
         self.per_lesion, self.misses = per_lesion, misses
         self.stage = "dice" if loss == "dual" else "only"
         if loss == "weighted_cross_entropy":
@@ -74,7 +80,8 @@ class SegmentationTask(Task):
 
     def configure_callbacks(self) -> list[Callback]:
         """Those of every task, and pictures of each validation."""
-        return [*super().configure_callbacks(), ValidationPanels()]
+        calibration = [Calibration()] if self.calibrate else []
+        return [*super().configure_callbacks(), *calibration, ValidationPanels()]
 
     @property
     def learned(self) -> Tensor:

@@ -49,6 +49,15 @@ def test_gradient_reaches_every_parameter(network):
     assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
+def test_logits_can_be_shifted_lesion_by_lesion(network):
+    network.eval()
+    image, by = torch.rand(1, 3, 64, 64), torch.linspace(-2, 2, 8)
+    with torch.no_grad():
+        before = network(image)
+        network.shift(by)
+        torch.testing.assert_close(network(image), before + by.view(-1, 1, 1), rtol=0, atol=1e-4)
+
+
 def test_the_first_supervised_output_is_the_one_that_counts(network):
     network.eval().learn_only(("MA", "HaEx"))
     image = torch.rand(1, 3, 64, 64)

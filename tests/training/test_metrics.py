@@ -12,6 +12,7 @@ from retinalesion.training.metrics import (
     Counts,
     always_yes_f1,
     aupr,
+    best_cut,
     count,
     image_f1,
     mean_over,
@@ -101,6 +102,25 @@ def test_aupr_is_scikit_learns_average_precision(spread):
         expected = average_precision_score(t[v], p[v])
         assert 0.1 < expected < 0.99
         assert ours == pytest.approx(expected, abs=1e-3)
+
+
+def test_at_the_best_cut_pixel_f1_is_the_highest():
+    logits, planes, valid = batch(5)
+    cuts = best_cut(count(logits, planes, valid))
+    tried = [pixel_f1(count(logits - cut, planes, valid)) for cut in torch.linspace(-3, 3, 121)]
+    highest, reached = (
+        torch.stack(tried).amax(0),
+        pixel_f1(count(logits - cuts.view(-1, 1, 1), planes, valid)),
+    )
+    marked = torch.arange(len(CODES)) != NOTHING_MARKED
+    assert (reached >= highest - 1e-3)[marked].all()
+    assert cuts[NOTHING_MARKED] == 0
+
+
+@pytest.mark.parametrize("off", [-9.0, 9.0])
+def test_a_lesion_never_learned_is_cut_no_farther_than_three(off):
+    logits, planes, valid = batch(6)
+    assert best_cut(count(logits + off, planes, valid)).abs().max() <= 3
 
 
 def test_logits_beyond_all_steps_count_in_the_last():

@@ -1,0 +1,68 @@
+"""At the end of a run, a probability of 0.5 becomes the cut that suits each lesion best."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+
+from retinalesion.data.datamodule import FundusDataModule
+from retinalesion.errors import UserError
+from retinalesion.lesions import CODES
+from retinalesion.training import metrics
+from retinalesion.training.counts import LesionCounts
+from retinalesion.training.schedule import AveragedWeights
+
+if TYPE_CHECKING:
+    from retinalesion.training.segmentation import SegmentationTask
+
+
+class Calibration(Callback):
+    """Shift each lesion's logits so that 0.5 is where the training photographs have their best pixel F1.
+
+    Crops around lesions show a rare lesion far more often than photographs do, and Dice over a batch does not
+    hear of false alarms where the lesion is absent: the network then marks too much of it. Here it reads the
+    training photographs whole, as `test` will, and the shift goes into the bias of its last convolution.
+    Photographs held back are not looked at.
+
+    It happens after the last step of a run of a fixed length, to the averaged weights: what is validated and
+    saved from then on has it.
+    """
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """See that there are photographs to read.
+
+        Raises:
+            UserError: the fit was given loaders alone.
+        """
+        if not isinstance(getattr(trainer, "datamodule", None), FundusDataModule):
+            raise UserError("calibrate reads whole training photographs: give the fit a FundusDataModule.")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Calibrate where this step was the last."""
+        if trainer.global_step < trainer.max_steps:
+            return
+        averaged = next(callback for callback in trainer.callbacks if isinstance(callback, AveragedWeights))  # type: ignore[attr-defined]
+        with averaged.in_place(pl_module), trainer.precision_plugin.val_step_context():
+            calibrate(pl_module, trainer.datamodule)  # type: ignore[attr-defined, arg-type]
+
+
+@torch.no_grad()
+def calibrate(task: "SegmentationTask", data: FundusDataModule) -> None:
+    """Shift the logits of a task's network by what the whole photographs of ``train`` ask for.
+
+    Args:
+        task: in eval mode.
+        data: at the side at which the network will be used.
+    """
+    rank_zero_info(f"Calibrating on the {len(data.rows('train'))} training photographs.")
+    totals = LesionCounts().to(task.device)
+    for raw in data.evaluation_dataloader("train"):
+        batch = data.on_after_batch_transfer(data.transfer_batch_to_device(raw, task.device, 0), 0)
+        totals.update(metrics.count(task.flipped(batch["image"]), batch["planes"], batch["valid"]))
+    cuts = metrics.best_cut(totals.compute())
+    task.network.shift(-cuts)
+    shifts = [f"{code} {-cut:+.2f}" for code, cut in zip(CODES, cuts.tolist(), strict=True) if cut]
+    rank_zero_info(f"Logits shifted: {', '.join(shifts) or 'none'}.")
