@@ -21,9 +21,10 @@ class Calibration(Callback):
     """Shift each lesion's logits so that 0.5 is where the training photographs have their best pixel F1.
 
     Crops around lesions show a rare lesion far more often than photographs do, and Dice over a batch does not
-    hear of false alarms where the lesion is absent: the network then marks too much of it. Here it reads the
-    training photographs whole, as `test` will, and the shift goes into the bias of its last convolution.
-    Photographs held back are not looked at.
+    hear of false alarms where the lesion is absent: the network then marks too much of one and too little of
+    another. Here it reads the training photographs whole, and the shift goes into the bias of its last
+    convolution. Photographs held back are not looked at, and mirror images neither: on IDRiD they moved the
+    cuts by less than 0.08, for four times the time.
 
     It happens after the last step of a run of a fixed length, to the averaged weights: what is validated and
     saved from then on has it.
@@ -61,7 +62,7 @@ def calibrate(task: "SegmentationTask", data: FundusDataModule) -> None:
     totals = LesionCounts().to(task.device)
     for raw in data.evaluation_dataloader("train"):
         batch = data.on_after_batch_transfer(data.transfer_batch_to_device(raw, task.device, 0), 0)
-        totals.update(metrics.count(task.flipped(batch["image"]), batch["planes"], batch["valid"]))
+        totals.update(metrics.count(task(batch["image"]), batch["planes"], batch["valid"]))
     cuts = metrics.best_cut(totals.compute())
     task.network.shift(-cuts)
     shifts = [f"{code} {-cut:+.2f}" for code, cut in zip(CODES, cuts.tolist(), strict=True) if cut]
