@@ -1,6 +1,6 @@
 """At the end of a run, a probability of 0.5 becomes the cut that suits each lesion best."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -9,12 +9,10 @@ from lightning.pytorch.utilities import rank_zero_info
 from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
+from retinalesion.networks.segmenter import Segmenter
 from retinalesion.training import metrics
 from retinalesion.training.counts import LesionCounts
 from retinalesion.training.schedule import AveragedWeights
-
-if TYPE_CHECKING:
-    from retinalesion.training.segmentation import SegmentationTask
 
 
 class Calibration(Callback):
@@ -48,23 +46,24 @@ class Calibration(Callback):
             return
         averaged = next(callback for callback in trainer.callbacks if isinstance(callback, AveragedWeights))  # type: ignore[attr-defined]
         with averaged.in_place(pl_module), trainer.precision_plugin.val_step_context():
-            calibrate(pl_module, trainer.datamodule)  # type: ignore[attr-defined, arg-type]
+            calibrate(cast(Segmenter, pl_module.network), trainer.datamodule)  # type: ignore[attr-defined]
 
 
 @torch.no_grad()
-def calibrate(task: "SegmentationTask", data: FundusDataModule) -> None:
-    """Shift the logits of a task's network by what the whole photographs of ``train`` ask for.
+def calibrate(network: Segmenter, data: FundusDataModule) -> None:
+    """Shift the logits of a network by what the whole photographs of ``train`` ask for.
 
     Args:
-        task: in eval mode.
+        network: in eval mode.
         data: at the side at which the network will be used.
     """
     rank_zero_info(f"Calibrating on the {len(data.rows('train'))} training photographs.")
-    totals = LesionCounts().to(task.device)
+    device = network.learned.device
+    totals = LesionCounts().to(device)
     for raw in data.evaluation_dataloader("train"):
-        batch = data.on_after_batch_transfer(data.transfer_batch_to_device(raw, task.device, 0), 0)
-        totals.update(metrics.count(task(batch["image"]), batch["planes"], batch["valid"]))
+        batch = data.on_after_batch_transfer(data.transfer_batch_to_device(raw, device, 0), 0)
+        totals.update(metrics.count(network(batch["image"]), batch["planes"], batch["valid"]))
     cuts = metrics.best_cut(totals.compute())
-    task.network.shift(-cuts)
+    network.shift(-cuts)
     shifts = [f"{code} {-cut:+.2f}" for code, cut in zip(CODES, cuts.tolist(), strict=True) if cut]
     rank_zero_info(f"Logits shifted: {', '.join(shifts) or 'none'}.")

@@ -74,7 +74,7 @@ def test_photographs_held_back_play_no_part(both, drawn_store, monkeypatch):
     folder, _ = both["plain"]
     task = SegmentationTask.load_from_checkpoint(folder / "checkpoints/last.ckpt", weights_only=True).eval()
     monkeypatch.setattr(FundusDataModule, "rows", rows)
-    calibrate(task, data(drawn_store))
+    calibrate(task.network, data(drawn_store))
     assert set(asked) == {"train"}
 
 
