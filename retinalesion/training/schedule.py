@@ -138,9 +138,11 @@ class AveragedWeights(WeightAveraging):
         was_training = task.training
         self._swap_models(task)
         task.eval()
-        yield
-        task.train(was_training)
-        self._swap_models(task)
+        try:
+            yield
+        finally:
+            task.train(was_training)
+            self._swap_models(task)
 
 
 def _nearer(mean: Tensor, weights: Tensor, count: Tensor) -> Tensor:
