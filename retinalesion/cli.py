@@ -27,6 +27,7 @@ COMMANDS = {
     "validate": Command("fit", "score a trained model on the validation photographs"),
     "test": Command("fit", "score a trained model on the test photographs, with tables"),
     "predict": Command("fit", "read the photographs of a store, on one process or many"),
+    "camera": Command("camera", "photographs -> the camera's own spots (dust), for analyze --camera"),
     "analyze": Command("analyze", "photographs -> lesions, grade, evidence and a report"),
     "compare": Command("compare", "tested runs -> the paper's tables, with intervals and tests"),
     "export": Command("export", "a trained network -> one small file to give away"),

@@ -1,9 +1,13 @@
 """A photograph with its lesions drawn in, for eyes: overlays, the key to their colours, panels.
 
+Also a camera's mean picture with its spots ringed and numbered.
+
 Numpy arrays in and out, so that any viewer, file or logger can take them.
 """
 
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Collection, Iterator, Sequence
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -14,11 +18,18 @@ from retinalesion.lesions import CODES, LESIONS
 
 Picture = NDArray[np.uint8]
 
+# What lies on the camera's spots: at least 25 apart in CIELAB from all lesions and the retina, for all eyes.
+ASIDE = (160, 160, 160)
+RINGS = {"dark": (255, 200, 0), "bright": (60, 170, 255)}  # of the camera's spots: apart for all eyes
+
 _PAPER = (24, 24, 24)
 _INK = (235, 235, 235)
+_DIRECTIONS = 16  # in which a number may stand from its spot
 
 
-def overlay(rgb: Picture, planes: NDArray[np.bool_], *, fill: float = 0.15) -> Picture:
+def overlay(
+    rgb: Picture, planes: NDArray[np.bool_], *, aside: NDArray[np.bool_] | None = None, fill: float = 0.15
+) -> Picture:
     """Draw every lesion's colour over a photograph.
 
     Each region gets a thin line just outside its edge, so that even a microaneurysm of one pixel stays
@@ -27,6 +38,7 @@ def overlay(rgb: Picture, planes: NDArray[np.bool_], *, fill: float = 0.15) -> P
     Args:
         rgb: uint8 (height, width, 3).
         planes: bool (8, height, width), in the order of `LESIONS`; they may overlap.
+        aside: what lies on the camera's spots, bool (height, width): drawn below the lesions, in grey.
         fill: share of the colour inside, 0 to 1.
 
     Returns:
@@ -38,17 +50,22 @@ def overlay(rgb: Picture, planes: NDArray[np.bool_], *, fill: float = 0.15) -> P
     height, width = rgb.shape[:2]
     if rgb.shape != (height, width, 3) or planes.shape != (len(LESIONS), height, width):
         raise ValueError(f"a picture {rgb.shape} and planes {planes.shape} do not belong together")
+    if aside is not None and aside.shape != (height, width):
+        raise ValueError(f"a picture {rgb.shape} and what is set aside {aside.shape} do not belong together")
     drawn = rgb.copy()
     line = max(1, round(max(height, width) / 550))
     gap = _round_brush(1)
     border = _round_brush(line)
-    for lesion, plane in reversed(list(zip(LESIONS, planes, strict=True))):
+    coloured = [(lesion.colour, plane) for lesion, plane in zip(LESIONS, planes, strict=True)]
+    if aside is not None:
+        coloured.append((ASIDE, aside))
+    for colour, plane in reversed(coloured):
         if not plane.any():
             continue
-        colour = np.array(lesion.colour, np.float32)
-        drawn[plane] = np.rint(drawn[plane] * (1 - fill) + colour * fill).astype(np.uint8)
+        tint = np.array(colour, np.float32)
+        drawn[plane] = np.rint(drawn[plane] * (1 - fill) + tint * fill).astype(np.uint8)
         inner = cv2.dilate(plane.astype(np.uint8), gap)
-        drawn[(cv2.dilate(inner, border) - inner) == 1] = lesion.colour
+        drawn[(cv2.dilate(inner, border) - inner) == 1] = colour
     return drawn
 
 
@@ -138,6 +155,70 @@ def stack(pictures: Sequence[Picture]) -> Picture:
         row[:, : picture.shape[1]] = picture
         rows.append(row)
     return np.vstack(rows)
+
+
+def spots_marked(
+    mean: Picture, spots: Sequence[tuple[Literal["dark", "bright"], float, float, float]]
+) -> Picture:
+    """A camera's mean picture with a thin ring around each of its spots, and the spot's number beside it.
+
+    Numbers keep clear of spots and of one another as far as there is room, and within the picture.
+
+    Args:
+        mean: uint8 (height, width), 128 where it is as bright as its surroundings.
+        spots: kind, column and row of the middle and radius of each, in this picture's pixels, in the order
+            of their numbers from 1.
+
+    Returns:
+        uint8 (height, width, 3).
+    """
+    drawn = np.asarray(cv2.cvtColor(mean, cv2.COLOR_GRAY2RGB), np.uint8)
+    taken = np.zeros(mean.shape, np.uint8)
+    line = max(1, round(max(mean.shape) / 900))
+    for kind, x, y, radius in spots:
+        middle, ring = (round(x * 16), round(y * 16)), radius + line  # OpenCV counts in sixteenths here
+        cv2.circle(drawn, middle, round(ring * 16), RINGS[kind], line, cv2.LINE_AA, shift=4)
+        cv2.circle(taken, middle, round((ring + line) * 16), 1, cv2.FILLED, shift=4)
+    picture = Image.fromarray(drawn)
+    draw = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(_text_size(mean.shape[1]) * 0.8)
+    for number, (kind, x, y, radius) in enumerate(spots, 1):
+        left, top, right, bottom = draw.textbbox((0, 0), str(number), font, stroke_width=2)
+        size = math.ceil(right - left), math.ceil(bottom - top)
+        colour, ring = RINGS[kind], radius + 2 * line
+        places = _places_beside(x, y, ring, size, mean.shape)
+        at = min(places, key=lambda place: taken[_window(place, size)].sum())  # of equals the nearest
+        taken[_window(at, size)] = 1
+        to_x, to_y = (
+            min(max(middle, edge), edge + length) - middle
+            for middle, edge, length in zip((x, y), at, size, strict=True)
+        )
+        away = math.hypot(to_x, to_y)
+        if away > ring + size[1] / 2:  # too far to tell whose it is
+            draw.line((x + to_x * ring / away, y + to_y * ring / away, x + to_x, y + to_y), colour, line)
+        draw.text((at[0] - left, at[1] - top), str(number), colour, font, stroke_width=2, stroke_fill=_PAPER)
+    return np.asarray(picture).copy()
+
+
+def _places_beside(
+    x: float, y: float, radius: float, size: tuple[int, int], shape: tuple[int, ...]
+) -> Iterator[tuple[int, int]]:
+    """Left and upper edge of a label around a disc, within the picture; the nearest first, then clockwise."""
+    for away in range(3):
+        for turn in range(_DIRECTIONS):
+            angle = math.tau * turn / _DIRECTIONS - math.pi / 4
+            across, down = math.cos(angle), math.sin(angle)
+            reach = radius + 1 + away * size[1]
+            left = x + across * (reach + size[0] / 2) - size[0] / 2
+            top = y + down * (reach + size[1] / 2) - size[1] / 2
+            yield (
+                round(min(max(left, 0), max(shape[1] - size[0], 0))),
+                round(min(max(top, 0), max(shape[0] - size[1], 0))),
+            )
+
+
+def _window(place: tuple[int, int], size: tuple[int, int]) -> tuple[slice, slice]:
+    return slice(place[1], place[1] + size[1]), slice(place[0], place[0] + size[0])
 
 
 def _text_size(width: int) -> int:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from retinalesion.lesions import CODES, LESIONS
-from retinalesion.pictures import key, overlay, panel, stack
+from retinalesion.pictures import ASIDE, RINGS, key, overlay, panel, spots_marked, stack
 
 FUNDUS = [(200, 110, 45), (175, 90, 20), (215, 120, 95), (140, 60, 25), (110, 30, 20), (190, 70, 45)]
 EYES = {  # Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB
@@ -57,6 +57,14 @@ def test_colours_are_told_apart_from_each_other_and_from_the_retina(eye, apart):
             assert np.linalg.norm(seen(lesion.colour, eye) - seen(retina, eye)) >= apart, lesion.code
 
 
+@pytest.mark.parametrize("eye", EYES)
+def test_what_is_set_aside_and_the_rings_of_spots_are_told_apart_too(eye):
+    for colour in [lesion.colour for lesion in LESIONS] + FUNDUS:
+        assert np.linalg.norm(seen(ASIDE, eye) - seen(colour, eye)) >= 25, colour
+    dark, bright, mean = (seen(colour, eye) for colour in (RINGS["dark"], RINGS["bright"], (128, 128, 128)))
+    assert min(np.linalg.norm(one - other) for one, other in combinations((dark, bright, mean), 2)) >= 40
+
+
 @pytest.mark.parametrize("lesion", LESIONS, ids=CODES)
 def test_a_single_pixel_is_ringed_in_its_colour_and_stays_visible(lesion):
     rgb = fundus()
@@ -92,9 +100,75 @@ def test_fill_tints_the_inside_only():
     assert tuple(drawn[10, 10]) == FUNDUS[0]
 
 
+def test_what_is_set_aside_is_ringed_in_grey_below_the_lesions():
+    aside = planes(MA=(slice(40, 60), slice(40, 60)))[0]
+    grey = (overlay(fundus(), planes(), aside=aside) == ASIDE).all(axis=-1)
+    assert grey[38, 50]
+    assert not grey[45:55, 45:55].any()
+    lesion = planes(MA=(slice(30, 50), slice(40, 60)))
+    assert (overlay(fundus(), lesion, aside=aside) == overlay(fundus(), lesion))[:50, 40:60].mean() > 0.7
+    both = overlay(fundus(), planes(MA=(slice(40, 60), slice(40, 60))), aside=aside)
+    assert not (both == ASIDE).all(axis=-1).any()
+    assert (both == LESIONS[0].colour).all(axis=-1).any()
+
+
 def test_shapes_that_do_not_belong_together_are_refused():
     with pytest.raises(ValueError, match="belong"):
         overlay(fundus(), planes(80, 120))
+    with pytest.raises(ValueError, match="belong"):
+        overlay(fundus(), planes(), aside=planes(80, 120)[0])
+
+
+def grey(height=712, width=1072):
+    return np.full((height, width), 128, np.uint8)
+
+
+def within(spots, beyond=0.0):
+    """Where the spots lie, as far as the picture reaches."""
+    rows, columns = np.mgrid[:712, :1072]
+    reach = [(columns - x) ** 2 + (rows - y) ** 2 <= (radius + beyond) ** 2 for _, x, y, radius in spots]
+    return np.logical_or.reduce(reach)
+
+
+def test_each_spot_is_ringed_in_the_colour_of_its_kind_and_numbered():
+    drawn = spots_marked(grey(), [("dark", 300.0, 200.0, 8.0), ("bright", 700.0, 500.0, 8.0)])
+    assert drawn.shape == (712, 1072, 3)
+    for kind, x, y in (("dark", 300, 200), ("bright", 700, 500)):
+        around = drawn[y - 60 : y + 60, x - 60 : x + 60]
+        assert (around == RINGS[kind]).all(axis=-1).any()
+        assert (drawn[y - 5 : y + 6, x - 5 : x + 6] == 128).all()
+        number = (around != 128).any(axis=-1)
+        number[48:73, 48:73] = False  # the ring
+        assert number.sum() > 40
+    assert not (drawn[:350] == RINGS["bright"]).all(axis=-1).any()
+
+
+def test_numbers_of_sixty_spots_cover_none_of_them_and_stay_within():
+    random = np.random.default_rng(0)
+    places = [(x, y) for y in range(0, 712, 44) for x in range(0, 1072, 44)]  # on the edges, in the corners
+    chosen = [places[0], places[-1], *(places[i] for i in random.choice(len(places), 58, replace=False))]
+    spots = [("dark" if i % 4 else "bright", float(x), float(y), 9.0) for i, (x, y) in enumerate(chosen)]
+    drawn = (spots_marked(grey(), spots) != 128).any(axis=-1)
+    assert not drawn[within(spots, beyond=-1)].any()
+    apart = drawn & ~within(spots, beyond=3)
+    assert apart.sum() > 60 * 40
+    for place in (0, 1):
+        assert (apart & within(spots[place : place + 1], beyond=30)).sum() > 40
+
+
+def test_spots_side_by_side_get_numbers_that_do_not_overlap():
+    spots = [("dark", 500.0, 300.0, 8.0), ("dark", 514.0, 300.0, 8.0)]
+    one, both = ((spots_marked(grey(), spots[:count]) != 128).any(axis=-1) for count in (1, 2))
+    beside = ~within(spots, beyond=3)
+    assert (both & beside).sum() > 1.8 * (one & beside).sum()
+
+
+@pytest.mark.parametrize("shape", [(712, 1072), (20, 20), (3, 400)])
+def test_a_picture_of_any_size_can_be_marked(shape):
+    mean = grey(*shape)
+    assert spots_marked(mean, []).shape == (*shape, 3)
+    assert (spots_marked(mean, [("dark", 2.0, 2.0, 5.0)] * 3) != 128).any()
+    assert (mean == 128).all()
 
 
 @pytest.mark.parametrize("width", [120, 500, 2000])

@@ -30,6 +30,12 @@ def main(name: str, arguments: Sequence[str]) -> None:
         "--split", choices=("all", *SPLITS), default="all", help="of stores, the photographs to read"
     )
     parser.add_argument("--probabilities", action="store_true", help="write 16-bit probability pictures too")
+    parser.add_argument(
+        "--camera",
+        default="auto",
+        help="leave out what lies on the camera's own spots (dust): auto finds them where a batch has 30 "
+        "photographs of a camera; a FILE that retinalesion camera made; or none",
+    )
     given = parser.parse_args(list(arguments))
 
     from retinalesion.report.analyze import analyze  # imports torch, which --help does without
@@ -40,6 +46,7 @@ def main(name: str, arguments: Sequence[str]) -> None:
         checkpoint=given.checkpoint,
         split=given.split,
         probabilities=given.probabilities,
+        camera=given.camera,
     )
     unread = [reading for reading in readings if reading.error]
     for reading in unread:
@@ -53,6 +60,8 @@ def main(name: str, arguments: Sequence[str]) -> None:
         f"{len(readings)} {photographs}: {refer} to refer, of which {ungradable} ungradable; "
         f"{len(unread)} could not be opened."
     )
+    if aside := sum(len(reading.camera) for reading in readings):
+        print(f"{aside} findings lie on spots of the camera itself and do not count; see the report.")
     print(f"Report: {given.out / 'report' / 'index.html'}")
     print(f"Tables: {given.out / 'readings.csv'}, {given.out / 'findings.csv'}")
     print("For research, not for diagnosis. Macular oedema is not judged.")

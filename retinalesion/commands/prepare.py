@@ -26,6 +26,7 @@ LAYOUTS: dict[str, Any] = {
 FLAGS = {
     "healthy": "photographs graded DR0 that nobody annotated count as annotated and empty",
     "skip_bad": "leave out photographs that cannot be read, and list them, instead of stopping",
+    "no_camera": "do not look for the spots of each camera (dust, ghosts of the lens)",
     "check": "list what is wrong with the set; write nothing",
 }
 
@@ -51,7 +52,7 @@ def main(name: str, arguments: Sequence[str]) -> None:
     given = parsed[parsed.layout]
     source = LAYOUTS[parsed.layout](**{key: given[key] for key in names[parsed.layout]})
     if given.check:
-        findings = check(source, jobs=given.jobs)
+        findings = check(source, camera=not given.no_camera, jobs=given.jobs)
         show(findings)
         if refused := [finding for finding in findings if finding.kind in REFUSED]:
             raise UserError(f"prepare would refuse {len(refused)} of these. Mend them, or use --skip-bad.")
@@ -59,7 +60,7 @@ def main(name: str, arguments: Sequence[str]) -> None:
         raise UserError("prepare: name the store's folder, last; or add --check to read without writing.")
     else:
         options = {key: given[key] for key in ("side", "seed", "healthy", "skip_bad", "jobs")}
-        prepare(source, given.store, **options)
+        prepare(source, given.store, camera=not given.no_camera, **options)
 
 
 def _add_layout(layouts: Any, layout: str) -> list[str]:
@@ -69,7 +70,7 @@ def _add_layout(layouts: Any, layout: str) -> list[str]:
     parser = ArgumentParser(exit_on_error=False, description=description)
     own: list[str] = parser.add_class_arguments(source, as_group=False, as_positional=True)
     parser.add_argument("store", type=Path, nargs="?", help="folder of the store; not needed for --check")
-    parser.add_function_arguments(prepare, as_group=False, skip={"source", "store", *FLAGS, *own})
+    parser.add_function_arguments(prepare, as_group=False, skip={"source", "store", "camera", *FLAGS, *own})
     for flag, text in FLAGS.items():
         parser.add_argument(f"--{flag.replace('_', '-')}", action="store_true", help=text)
     layouts.add_subcommand(layout, parser, help=description.splitlines()[0])

@@ -5,6 +5,7 @@ Of lesions that nobody looked for, nothing is concluded: they have no plane.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Literal, NamedTuple
 
 import joblib
@@ -15,9 +16,13 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+from retinalesion.data.camera import MeanPicture, Survey, map_of, marked, relative_to_surroundings, survey
 from retinalesion.data.decode import read_alpha, read_mask, read_photograph, require_same_size
 from retinalesion.data.field import find_field, to_square
 from retinalesion.data.photograph import Photograph, Pixels, Source
+from retinalesion.data.splits import of_one_patient
+from retinalesion.data.spots import CameraMap
+from retinalesion.data.store import write_png
 from retinalesion.data.twins import VIEW_SIDE, Pair, find_pairs, groups_of, view_of
 from retinalesion.errors import PhotographError
 from retinalesion.guideline import weigh
@@ -33,6 +38,7 @@ Kind = Literal[
     "grade and lesions",
     "twins across halves",
     "twins, grades differ",
+    "camera",
     "note",
 ]
 _FULL = 0.5  # of the picture; above, a mask is inverted or filled rather than drawn
@@ -57,13 +63,15 @@ class _Seen(NamedTuple):
     present: frozenset[str] = frozenset()
     sha256: str = ""
     view: NDArray[np.uint8] | None = None
+    relative: NDArray[np.uint8] | None = None
 
 
-def check(source: Source, *, jobs: int | None = None) -> list[Finding]:
+def check(source: Source, *, camera: bool = True, jobs: int | None = None) -> list[Finding]:
     """Read every photograph and mask of a source and list what is wrong.
 
     Args:
         source: any set.
+        camera: look for the cameras' own spots too; their pictures go to a folder for temporary files.
         jobs: processes; all cores where None.
 
     Returns:
@@ -73,22 +81,30 @@ def check(source: Source, *, jobs: int | None = None) -> list[Finding]:
         UserError: the folder or its tables cannot be read at all.
     """
     photographs = source.photographs()
+    cameras = survey(photographs) if camera else Survey({}, {})
+    means = {one: MeanPicture() for one in cameras.averaged}
+    entering = {id: one for one, ids in cameras.averaged.items() for id in ids}
     parallel = joblib.Parallel(n_jobs=jobs or joblib.cpu_count(), return_as="generator")
-    looks = parallel(joblib.delayed(_look)(source, photograph) for photograph in photographs)
+    looks = parallel(joblib.delayed(_look)(source, one, one.id in entering) for one in photographs)
     console = Console(stderr=True)
-    seen = dict(
-        zip(
-            (photograph.id for photograph in photographs),
-            track(looks, "Reading", total=len(photographs), console=console, transient=True),
-            strict=True,
-        )
-    )
+    shown = track(looks, "Reading", total=len(photographs), console=console, transient=True)
+    seen: dict[str, _Seen] = {}
+    for photograph, look in zip(photographs, shown, strict=True):
+        if look.relative is not None:
+            means[entering[photograph.id]].add(look.relative)
+        seen[photograph.id] = look._replace(relative=None)  # of pictures only their mean is kept
     findings = [finding for look in seen.values() for finding in look.findings]
     views = {id: look.view for id, look in seen.items() if look.view is not None}
     pairs = list(find_pairs({id: seen[id].sha256 for id in views}, views))
     findings += _of_pairs(photographs, pairs)
     present = {id: look.present for id, look in seen.items()}
     findings += _of_grades(_with_twins_grades(photographs, pairs), present)
+    alike = [pair[:2] for pair in pairs] + of_one_patient({one.id: one for one in photographs})
+    findings += _of_cameras(
+        (map_of(one, mean, [id for id in views if entering.get(id) == one], alike), mean)
+        for one, mean in means.items()
+        if mean.photographs
+    )
     findings += [Finding("note", "", note) for note in source.notes]
     kinds: Sequence[str] = Kind.__args__  # type: ignore[attr-defined]
     return sorted(findings, key=lambda finding: kinds.index(finding.kind))
@@ -109,7 +125,7 @@ def show(findings: Sequence[Finding], console: Console | None = None) -> None:
     console.print(f"{len(wrong)} found." if wrong else "Nothing wrong was found.", highlight=False)
 
 
-def _look(source: Source, photograph: Photograph) -> _Seen:
+def _look(source: Source, photograph: Photograph, averaged: bool) -> _Seen:
     try:
         pixels = source.read(photograph)
     except PhotographError as error:
@@ -121,7 +137,8 @@ def _look(source: Source, photograph: Photograph) -> _Seen:
     ]
     square = to_square(pixels.rgb, find_field(pixels.rgb), VIEW_SIDE)
     present = frozenset(code for code, plane in pixels.planes.items() if plane.any())
-    return _Seen(findings, present, pixels.sha256, view_of(square))
+    relative = relative_to_surroundings(pixels.rgb) if averaged else None
+    return _Seen(findings, present, pixels.sha256, view_of(square), relative)
 
 
 def _at_fault(photograph: Photograph) -> Iterator[Finding]:
@@ -184,6 +201,18 @@ def _of_pairs(photographs: Iterable[Photograph], pairs: Iterable[Pair]) -> Itera
             grades = f"{GRADES[one.grade]} and {GRADES[other.grade]}"
             message = f"shows the same as {other.id}, but the grades are {grades}. Both are kept."
             yield Finding("twins, grades differ", one.id, message)
+
+
+def _of_cameras(cameras: Iterable[tuple[CameraMap, MeanPicture]]) -> Iterator[Finding]:
+    """Spots of the cameras themselves, with a picture of each; what else is to say of cameras is a note."""
+    for one, mean in cameras:
+        if not one.spots:
+            yield Finding("note", "", str(one))
+            continue
+        picture = Path(mkdtemp(prefix="retinalesion-"), "camera.png")
+        write_png(picture, marked(one, mean.picture()))
+        places = ", ".join(f"{number} ({s.x:.0f}, {s.y:.0f})" for number, s in enumerate(one.spots, 1))
+        yield Finding("camera", "", f"{one} Their places (x, y): {places}. Picture: {picture}")
 
 
 def _with_twins_grades(

@@ -2,8 +2,8 @@
 
 import math
 import os
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import cv2
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from retinalesion.data.augment import ZOOM, augment, resize, unpack, window_of
+from retinalesion.data.spots import Spot, spots_drawn, spots_in
 from retinalesion.data.store import Row, Store
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES, NO_GRADE
@@ -28,14 +29,15 @@ def _shuffled(seed: int, turn: int, count: int) -> NDArray[np.int64]:
     return np.random.default_rng((seed, 0, turn)).permutation(count)
 
 
-def _sample(store: Store, row: Row, window: tuple[int, int, int] | None = None) -> Batch:
+def _sample(
+    store: Store, row: Row, spots: Sequence[Spot] = (), window: tuple[int, int, int] | None = None
+) -> Batch:
     """A photograph, or a square window (left, top, side) of it, as stored: uint8, planes packed.
 
     What a window has outside the photograph is black and ignored.
     """
-    image, planes, ignored = store.image(row.id), store.planes(row.id), store.ignored(row.id)
-    if ignored is None:
-        ignored = np.zeros_like(planes)
+    image, planes = store.image(row.id), store.planes(row.id)
+    ignored = _ignored(store, row, planes, spots)
     if window is not None:
         image, planes, ignored = (_cut(a, window, f) for a, f in ((image, 0), (planes, 0), (ignored, 255)))
     return {
@@ -46,6 +48,18 @@ def _sample(store: Store, row: Row, window: tuple[int, int, int] | None = None) 
         "grade": row.grade,
         "id": row.id,
     }
+
+
+def _ignored(store: Store, row: Row, planes: NDArray[np.uint8], spots: Sequence[Spot]) -> NDArray[np.uint8]:
+    """Packed ignored pixels: the experts' own, and the camera's spots where these marked nothing.
+
+    Such spots are negatives that look like lesions.
+    """
+    ignored = store.ignored(row.id)
+    if ignored is None:
+        ignored = np.zeros_like(planes)
+    size = (store.side, store.side)
+    return ignored | (spots_drawn(spots, size, row.box) & ~planes) if spots else ignored
 
 
 def _cut(pixels: NDArray[np.uint8], window: tuple[int, int, int], fill: int) -> NDArray[np.uint8]:
@@ -63,6 +77,7 @@ class Draws(Dataset[Batch]):
     Args:
         store: to read from.
         rows: photographs to draw.
+        spots: of each photograph's camera, by id.
         seed: of the order and of the places of crops.
         window: side of the square to cut, in the store's pixels; None for whole photographs.
         crop: side of the crop within it, likewise: around a lesion it lies off the middle by up to a quarter.
@@ -74,12 +89,13 @@ class Draws(Dataset[Batch]):
         self,
         store: Store,
         rows: Sequence[Row],
+        spots: Mapping[str, Sequence[Spot]],
         seed: int,
         window: int | None = None,
         crop: float = 0.0,
         lesion_crops: float = 0.0,
     ) -> None:
-        self.store, self.rows, self.seed = store, rows, seed
+        self.store, self.rows, self.spots, self.seed = store, rows, spots, seed
         self.window, self.crop, self.lesion_crops = window, crop, lesion_crops
         having = {code: [row for row in rows if row.pixels.get(code)] for code in CODES}
         self.having = {code: some for code, some in having.items() if some}
@@ -100,21 +116,35 @@ class Draws(Dataset[Batch]):
                 centre = np.array([x, y]) + random.uniform(-0.25, 0.25, 2) * self.crop
             left, top = (centre - self.window / 2).round().astype(int).tolist()
             window = (left, top, self.window)
-        return {**_sample(self.store, row, window), "draw": draw}
+        return {**_sample(self.store, row, self.spots.get(row.id, ()), window), "draw": draw}
 
 
 class Photographs(Dataset[Batch]):
-    """Whole photographs in order, for evaluation."""
+    """Whole photographs in order, for evaluation.
 
-    def __init__(self, store: Store, rows: Sequence[Row]) -> None:
-        self.store, self.rows = store, rows
+    Args:
+        store: to read from.
+        rows: photographs to read.
+        spots: of each photograph's camera, by id.
+        apart: side at which spots are given as planes of their own, ``camera``; None to ignore what is there.
+    """
+
+    def __init__(
+        self, store: Store, rows: Sequence[Row], spots: Mapping[str, Sequence[Spot]], apart: int | None
+    ) -> None:
+        self.store, self.rows, self.spots, self.apart = store, rows, spots, apart
 
     def __getitem__(self, index: int) -> Batch:
         if index == BLANK:
             square = torch.zeros(self.store.side, self.store.side, dtype=torch.uint8)
             blank = {"image": square[..., None].expand(-1, -1, 3), "planes": square, "ignored": square}
             return {**blank, "annotated": 0, "grade": NO_GRADE, "id": ""}
-        return _sample(self.store, self.rows[index])
+        row = self.rows[index]
+        spots = self.spots.get(row.id, ())
+        if self.apart is None or not spots:
+            return _sample(self.store, row, spots)
+        drawn = spots_drawn(spots, (self.apart, self.apart), row.box)
+        return {**_sample(self.store, row), "camera": torch.from_numpy(drawn)}
 
 
 class DrawOrder(Sampler[list[int]]):
@@ -230,6 +260,11 @@ class FundusDataModule(LightningDataModule):
             self._store = store
         return self._store
 
+    @cached_property
+    def spots(self) -> Mapping[str, Sequence[Spot]]:
+        """Of each photograph's camera, by id; read once."""
+        return spots_in(self.store)
+
     @property
     def side(self) -> int:
         """Side of the square that the network sees."""
@@ -270,11 +305,10 @@ class FundusDataModule(LightningDataModule):
         """
         rows, marked, valid = self.rows("train"), dict.fromkeys(CODES, 0), dict.fromkeys(CODES, 0)
         for row in rows:
-            ignored = self.store.ignored(row.id)
+            ignored = _ignored(self.store, row, self.store.planes(row.id), self.spots.get(row.id, ()))
             for code in row.annotated:
                 bit = 1 << CODES.index(code)
-                left_out = 0 if ignored is None else int(np.count_nonzero(ignored & bit))
-                valid[code] += self.store.side**2 - left_out
+                valid[code] += self.store.side**2 - int(np.count_nonzero(ignored & bit))
                 marked[code] += row.pixels.get(code, 0)
         return tuple(
             min((valid[code] - marked[code]) / marked[code], MOST_IMBALANCE) if marked[code] else 1.0
@@ -316,21 +350,25 @@ class FundusDataModule(LightningDataModule):
         if self.crop is not None:
             window = math.ceil(window_of(self.crop, self.zoom) * ratio)
         crop = (self.crop or 0) * ratio
-        draws = Draws(self.store, self.rows("train"), self.seed, window, crop, self.lesion_crops)
+        rows = self.rows("train")
+        draws = Draws(self.store, rows, self.spots, self.seed, window, crop, self.lesion_crops)
         return TrainingLoader(draws, batch_sampler=DrawOrder(self), **self._loader_options())
 
-    def evaluation_dataloader(self, split: str, *, truth: bool = True) -> DataLoader[Batch]:
+    def evaluation_dataloader(
+        self, split: str, *, truth: bool = True, apart: bool = False
+    ) -> DataLoader[Batch]:
         """Whole photographs of a split, one at a time, each in one process only.
 
         Args:
             split: its name.
             truth: False for those without it too.
+            apart: the camera's spots are not ignored but told, ``camera`` bool (1, 8, s, s) in batches of
+                photographs that have some, so that what is found there can be left out.
         """
         rows, (rank, processes) = self.rows(split, truth=truth), self.process
         padded = list(range(len(rows))) + [BLANK] * (-len(rows) % processes)
-        return DataLoader(
-            Photographs(self.store, rows), sampler=padded[rank::processes], **self._loader_options()
-        )
+        photographs = Photographs(self.store, rows, self.spots, self.side if apart else None)
+        return DataLoader(photographs, sampler=padded[rank::processes], **self._loader_options())
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Whole photographs of ``val``."""
@@ -338,7 +376,7 @@ class FundusDataModule(LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Whole photographs of the split to evaluate."""
-        return self.evaluation_dataloader(self.evaluate)
+        return self.evaluation_dataloader(self.evaluate, apart=True)
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """Whole photographs of the split to evaluate, with truth or without."""
@@ -357,4 +395,7 @@ class FundusDataModule(LightningDataModule):
             image, planes, kept = augment(image, planes, kept, *how)
         valid = unpack(kept & batch["annotated"].to(torch.uint8).view(-1, 1, 1, 1))
         planes = unpack(planes)
-        return {"image": image, "planes": planes, "valid": valid, "grade": batch["grade"], "id": batch["id"]}
+        made = {"image": image, "planes": planes, "valid": valid, "grade": batch["grade"], "id": batch["id"]}
+        if "camera" in batch:
+            made["camera"] = unpack(batch["camera"][:, None])
+        return made

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,30 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 _SIXTEEN_BIT = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 _ALPHA = frozenset({"RGBA", "LA", "PA"})
 _EIGHT_BIT = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"})
+_LONGEST_NAME = 60
+_MODEL, _CAMERA_TAGS, _SERIAL = 0x0110, 0x8769, 0xA431  # of EXIF
+_TURNS_ASIDE = frozenset({5, 6, 7, 8})  # EXIF orientations that swap width and height
+_ORIENTATION = 0x0112
+
+
+class Camera(NamedTuple):
+    """Which camera took a photograph, as far as the file tells.
+
+    Attributes:
+        width: of its photographs, as a viewer shows them.
+        height: likewise.
+        model: by EXIF; empty where there is none.
+        serial: likewise.
+    """
+
+    width: int
+    height: int
+    model: str = ""
+    serial: str = ""
+
+    def __str__(self) -> str:
+        named = " ".join(filter(None, (self.model, self.serial)))
+        return f"{self.width} x {self.height} pixels" + (f", {named}" if named else "")
 
 
 def sha256_of(path: Path) -> str:
@@ -125,6 +150,30 @@ def size_of(path: Path) -> tuple[int, int]:
     """
     with _opened(path) as image:
         return image.size
+
+
+def camera_of(path: Path) -> Camera:
+    """The camera of a photograph, by the file's header; no pixel is decoded.
+
+    Raises:
+        PhotographError: missing, empty, no picture, or too large.
+    """
+    with _opened(path) as image:
+        width, height = image.size
+        try:
+            tags = image.getexif()
+            if tags.get(_ORIENTATION) in _TURNS_ASIDE:
+                width, height = height, width
+            model, serial = _told(tags.get(_MODEL)), _told(tags.get_ifd(_CAMERA_TAGS).get(_SERIAL))
+        except Exception:  # damaged tags tell nothing, and the pixels are sound
+            model = serial = ""
+        return Camera(width, height, model, serial)
+
+
+def _told(value: object) -> str:
+    """A tag's text, short and printable."""
+    text = value if isinstance(value, str) else ""
+    return "".join(letter for letter in text if letter.isprintable()).strip()[:_LONGEST_NAME]
 
 
 @contextmanager

@@ -60,20 +60,20 @@ def find_field(rgb: NDArray[np.uint8]) -> Box:
     return box
 
 
-def lit_field(square: NDArray[np.uint8], side: int) -> Bits:
-    """Where the camera saw something, however dark: the square without its corners and notches.
+def lit_field(rgb: NDArray[np.uint8], size: tuple[int, int]) -> Bits:
+    """Where the camera saw something, however dark: a picture without its corners and notches.
 
     Args:
-        square: field of view, uint8 (s, s, 3).
-        side: of the result.
+        rgb: a photograph or its field of view, uint8 (h, w, 3).
+        size: (height, width) of the result.
 
     Returns:
-        bool (side, side); all of it where no background is found.
+        bool (height, width); all of it where no background is found.
     """
-    lit = _lit(_small(square), _UNLIT)
+    lit = _lit(_small(rgb), _UNLIT)
     if lit is None:
-        return np.ones((side, side), np.bool_)
-    return np.asarray(cv2.resize(_filled(lit), (side, side), interpolation=cv2.INTER_NEAREST) > 0)
+        return np.ones(size, np.bool_)
+    return np.asarray(cv2.resize(_filled(lit), size[::-1], interpolation=cv2.INTER_NEAREST) > 0)
 
 
 def grow(box: Box, masks: Iterable[Bits]) -> Box:

@@ -7,7 +7,7 @@ contributed; ``store.json`` comes last, and then that folder goes.
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import takewhile
 from pathlib import Path
@@ -20,9 +20,11 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from retinalesion.data.camera import MeanPicture, Survey, map_of, marked, relative_to_surroundings, survey
 from retinalesion.data.field import find_field, grow, plane_to_square, to_square
 from retinalesion.data.photograph import Bits, Disc, Photograph, Pixels, Source
-from retinalesion.data.splits import make_splits
+from retinalesion.data.splits import make_splits, of_one_patient
+from retinalesion.data.spots import FILE, CameraMap, write_cameras
 from retinalesion.data.store import (
     Box,
     Row,
@@ -41,7 +43,8 @@ from retinalesion.errors import PhotographError, UserError
 from retinalesion.lesions import CODES
 
 _SMALLEST_SIDE, _LARGEST_SIDE = 32, 8192
-_SAME = ("source", "side", "seed", "healthy", "records")  # what must agree for a store to be gone on with
+# What must agree for a store to be gone on with.
+_SAME = ("source", "side", "seed", "healthy", "camera", "records")
 
 
 class Prepared(NamedTuple):
@@ -72,6 +75,7 @@ def prepare(
     seed: int = 0,
     healthy: bool = False,
     skip_bad: bool = False,
+    camera: bool = True,
     jobs: int | None = None,
 ) -> Prepared:
     """Make a store of a source, or go on with one that was interrupted, or open it if it is finished.
@@ -87,6 +91,8 @@ def prepare(
         healthy: photographs graded DR0, without annotation and without a twin that bears masks or another
             grade, enter as annotated and empty for the lesions that the set annotates.
         skip_bad: leave out photographs that cannot be read, and list them, instead of stopping.
+        camera: look for the spots of each camera that has 30 photographs of 15 patients or more; they are
+            ignored in training, and left out of what a test finds.
         jobs: processes; as many as there are cores by default.
 
     Raises:
@@ -107,6 +113,7 @@ def prepare(
         "side": side,
         "seed": seed,
         "healthy": healthy,
+        "camera": camera,
         "records": _digest_of(records, source),
     }
     console = Console()
@@ -117,10 +124,12 @@ def prepare(
         print_skipped(prepared.skipped, console)
         return prepared
     _begin(path, same)
-    outcomes, skipped = _prepare_all(source, records, path, side, skip_bad, jobs)
+    cameras = survey(records) if camera else Survey({}, {})
+    outcomes, skipped = _prepare_all(source, records, path, side, cameras, skip_bad, jobs)
     if not outcomes:
         raise UserError(f"{path}: no photograph could be used, so there is no store. {skipped[0].message}")
-    _finish(path, [record for record in records if record.id in outcomes], outcomes, skipped, same, source)
+    used = [record for record in records if record.id in outcomes]
+    _finish(path, used, outcomes, skipped, cameras, same, source)
     prepared = Prepared(Store(path), skipped)
     print_store(prepared.store, console)
     print_skipped(skipped, console)
@@ -202,7 +211,7 @@ def _require_same(path: Path, there: dict[str, Any], here: dict[str, Any]) -> No
 # -------------------------------------------------------------------------------------------- one photograph
 
 
-def _prepare_one(source: Source, record: Photograph, path: Path, side: int) -> _Outcome:
+def _prepare_one(source: Source, record: Photograph, path: Path, side: int, averaged: bool) -> _Outcome:
     pixels = source.read(record)
     field = find_field(pixels.rgb)
     box = grow(field, [*pixels.planes.values(), *pixels.ignored.values()])
@@ -214,6 +223,8 @@ def _prepare_one(source: Source, record: Photograph, path: Path, side: int) -> _
     if ignored:
         write_png(path / "ignored" / f"{record.id}.png", pack(ignored, side))
     write_png(path / "unfinished" / f"{record.id}.png", view_of(to_square(pixels.rgb, field, VIEW_SIDE)))
+    if averaged:
+        write_png(_relative_file(path, record.id), relative_to_surroundings(pixels.rgb))
     empty = np.zeros(0, np.bool_)
     outcome = _Outcome(
         width=pixels.rgb.shape[1],
@@ -229,9 +240,15 @@ def _prepare_one(source: Source, record: Photograph, path: Path, side: int) -> _
     return outcome
 
 
-def _prepare_in_worker(source: Source, record: Photograph, path: Path, side: int) -> _Outcome | Skipped:
+def _relative_file(path: Path, id: str) -> Path:
+    return path / "unfinished" / "camera" / f"{id}.png"
+
+
+def _prepare_in_worker(
+    source: Source, record: Photograph, path: Path, side: int, averaged: bool
+) -> _Outcome | Skipped:
     try:
-        return _prepare_one(source, record, path, side)
+        return _prepare_one(source, record, path, side, averaged)
     except PhotographError as error:
         return Skipped(record.id, str(record.file or ""), str(error))
 
@@ -266,6 +283,7 @@ def _prepare_all(
     records: Sequence[Photograph],
     path: Path,
     side: int,
+    cameras: Survey,
     skip_bad: bool,
     jobs: int | None,
 ) -> tuple[dict[str, _Outcome], list[Skipped]]:
@@ -273,7 +291,8 @@ def _prepare_all(
     for record in records:
         if known := _outcome_at(path / "unfinished" / f"{record.id}.json"):
             outcomes[record.id] = known
-    left = [record for record in records if record.id not in outcomes]
+    entering = {id for ids in cameras.averaged.values() for id in ids}
+    left = [(record, record.id in entering) for record in records if record.id not in outcomes]
     skipped: list[Skipped] = []
     columns = (TextColumn("prepare"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -294,16 +313,17 @@ def _prepare_all(
 
 
 def _results(
-    source: Source, records: Iterable[Photograph], path: Path, side: int, jobs: int
+    source: Source, records: Iterable[tuple[Photograph, bool]], path: Path, side: int, jobs: int
 ) -> Iterator[tuple[str, _Outcome | Skipped]]:
     if jobs <= 1:
-        for record in records:
-            yield record.id, _prepare_in_worker(source, record, path, side)
+        for record, averaged in records:
+            yield record.id, _prepare_in_worker(source, record, path, side, averaged)
         return
     parallel = joblib.Parallel(jobs, return_as="generator_unordered", batch_size=1)
     try:
         yield from parallel(
-            joblib.delayed(_named_in_worker)(source, record, path, side) for record in records
+            joblib.delayed(_named_in_worker)(source, record, path, side, averaged)
+            for record, averaged in records
         )
     except TerminatedWorkerError as error:
         raise UserError(
@@ -313,10 +333,10 @@ def _results(
 
 
 def _named_in_worker(
-    source: Source, record: Photograph, path: Path, side: int
+    source: Source, record: Photograph, path: Path, side: int, averaged: bool
 ) -> tuple[str, _Outcome | Skipped]:
     cv2.setNumThreads(1)  # the cores are taken by the other photographs
-    return record.id, _prepare_in_worker(source, record, path, side)
+    return record.id, _prepare_in_worker(source, record, path, side, averaged)
 
 
 # -------------------------------------------------------------------------------------------- after the last
@@ -327,19 +347,24 @@ def _finish(
     records: Sequence[Photograph],
     outcomes: dict[str, _Outcome],
     skipped: list[Skipped],
+    cameras: Survey,
     same: dict[str, Any],
     source: Source,
 ) -> None:
     notes = list(source.notes)
     pairs = _pairs(path, outcomes)
     by_id = {record.id: record for record in records}
+    alike = [pair[:2] for pair in pairs]
+    maps = _camera_maps(path, cameras, by_id, alike + of_one_patient(by_id))
+    notes += map(str, maps)
+    numbers = {one.camera: number for number, one in enumerate(maps, 1)}
     twins = twins_of(by_id, pairs)
     grades = {id: grade_of(id, by_id, twins) for id in by_id}
     annotated = {id: record.annotated for id, record in by_id.items()}
     if same["healthy"]:
         annotated, note = take_as_healthy(by_id, grades, twins)
         notes.append(note)
-    splits = make_splits(records, [pair[:2] for pair in pairs], same["seed"])
+    splits = make_splits(records, alike, same["seed"])
     rows = [
         Row(
             id=record.id,
@@ -357,6 +382,7 @@ def _finish(
             fovea=record.fovea,
             twins=twins[record.id],
             pixels={code: outcome.pixels.get(code, 0) for code in CODES if code in annotated[record.id]},
+            camera=numbers.get(taken_by, 0) if (taken_by := cameras.cameras.get(record.id)) else 0,
         )
         for record in records
         for outcome in [outcomes[record.id]]
@@ -376,3 +402,20 @@ def _finish(
 def _pairs(path: Path, outcomes: dict[str, _Outcome]) -> list[Pair]:
     views = {id: read_png(path / "unfinished" / f"{id}.png", cv2.IMREAD_GRAYSCALE) for id in outcomes}
     return sorted(find_pairs({id: outcome.sha256 for id, outcome in outcomes.items()}, views))
+
+
+def _camera_maps(
+    path: Path, cameras: Survey, photographs: Collection[str], alike: Sequence[tuple[str, str]]
+) -> list[CameraMap]:
+    """The spots of every camera that has photographs enough, kept in the store with the mean pictures."""
+    maps: list[CameraMap] = []
+    for camera, entering in cameras.averaged.items():
+        ids, mean = [id for id in entering if id in photographs], MeanPicture()
+        for id in ids:
+            mean.add(read_png(_relative_file(path, id), cv2.IMREAD_GRAYSCALE))
+        if ids:
+            maps.append(map_of(camera, mean, ids, alike))
+            write_png(path / "cameras" / f"{len(maps)}.png", marked(maps[-1], mean.picture()))
+    if maps:
+        write_cameras(path / FILE, maps)
+    return maps

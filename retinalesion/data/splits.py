@@ -39,7 +39,7 @@ def make_splits(
                 if tested:
                     splits[id] = "test" if by_id[id].half == "test" else "none"
     free = {id: photograph for id, photograph in by_id.items() if id not in splits}
-    groups = groups_of(free, [pair for pair in alike if set(pair) <= free.keys()] + _patients(free))
+    groups = groups_of(free, [pair for pair in alike if set(pair) <= free.keys()] + of_one_patient(free))
     for stratum in _parted(groups, lambda group: any(free[id].annotated for id in group)):
         drawn = sorted(stratum, key=lambda group: hashlib.sha256(f"{seed}\t{group[0]}".encode()).digest())
         if published:
@@ -50,7 +50,8 @@ def make_splits(
     return splits
 
 
-def _patients(photographs: Mapping[str, Photograph]) -> list[tuple[str, str]]:
+def of_one_patient(photographs: Mapping[str, Photograph]) -> list[tuple[str, str]]:
+    """Pairs of ids that join the photographs of each patient, where patients are known."""
     first: dict[str, str] = {}
     return [
         (first.setdefault(photograph.patient, id), id)

@@ -45,6 +45,7 @@ class Row:
         twins: ids of photographs that show the same.
         sha256: of the original file.
         pixels: stored pixels per annotated lesion.
+        camera: number of its camera in cameras.json, from 1; 0 where that camera's spots are not known.
     """
 
     id: str
@@ -62,12 +63,13 @@ class Row:
     fovea: Point | None = None
     twins: tuple[str, ...] = ()
     pixels: dict[str, int] = field(default_factory=dict)
+    camera: int = 0
 
 
 COLUMNS = (
     *("id", "name", "patient", "eye", "split", "grade", "annotated", "width", "height"),
     *("crop_x", "crop_y", "crop_side", "disc_x", "disc_y", "disc_diameter", "fovea_x", "fovea_y"),
-    *("twins", "sha256", *(f"pixels_{code}" for code in CODES)),
+    *("twins", "camera", "sha256", *(f"pixels_{code}" for code in CODES)),
 )
 
 
@@ -84,6 +86,7 @@ def _encode(row: Row) -> dict[str, str]:
         "annotated": " ".join(code for code in CODES if code in row.annotated),
         **{f"crop_{key}": str(value) for key, value in row.box._asdict().items()},
         "twins": " ".join(row.twins),
+        "camera": str(row.camera or ""),
         "sha256": row.sha256,
         **{f"pixels_{code}": str(count) for code, count in row.pixels.items()},
     }
@@ -119,6 +122,7 @@ def _decode(cells: dict[str, str]) -> Row:
         fovea=fovea,
         twins=tuple(cells["twins"].split()),
         pixels={code: int(cells[f"pixels_{code}"]) for code in CODES if cells[f"pixels_{code}"]},
+        camera=int(cells.get("camera") or 0),  # stores of earlier versions have no such column
     )
 
 

@@ -1,6 +1,6 @@
 """Photograph and checkpoint to reading: one pass of the network, then what follows from its maps."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from retinalesion import __version__
 from retinalesion.data.decode import read_photograph
 from retinalesion.data.field import find_field, from_square, lit_field, to_square
-from retinalesion.data.photograph import Disc, Point
+from retinalesion.data.photograph import Bits, Disc, Point
 from retinalesion.data.quality import LIMITS, judge, measure
+from retinalesion.data.spots import Spot
 from retinalesion.data.store import Box, Row
-from retinalesion.errors import PhotographError, UserError
+from retinalesion.errors import UserError
 from retinalesion.lesions import CODES, NO_GRADE
+from retinalesion.reading.camera import set_aside
 from retinalesion.reading.evidence import agreement_of, evidence_lines, referable_of, weigh_findings
 from retinalesion.reading.findings import findings_of
 from retinalesion.reading.reading import Finding, Quality, Reading
@@ -67,13 +69,18 @@ class Seen(NamedTuple):
         reading: what is said of it.
         square: its field of view, uint8 (s, s, 3).
         maps: probabilities of lesions, float32 (8, m, m), all 0 for lesions not learned; of the same square.
-        planes: where they exceed 0.5 at the photograph's own size, uint8 (height, width), bit j = lesion j.
+        planes: where they exceed 0.5 at the photograph's own size, uint8 (height, width), bit j = lesion j;
+            without what lies on the camera's spots.
+        aside: where that lies, bool (height, width).
+        faint: by learned lesion, its map's maximum outside of all findings.
     """
 
     reading: Reading
     square: NDArray[np.uint8]
     maps: NDArray[np.float32]
     planes: NDArray[np.uint8]
+    aside: Bits
+    faint: Mapping[str, float]
 
 
 class Model(NamedTuple):
@@ -153,28 +160,29 @@ class Reader:
             predicted: Mapping[str, Any] = self.task.predict_step({"image": image, "id": [""]}, 0)
         return predicted
 
-    def read(self, file: Path, id: str) -> Seen:
+    def read(self, file: Path, id: str, spots: Sequence[Spot] = ()) -> Seen:
         """Read a photograph of any size.
 
         Args:
             file: of the photograph.
             id: for the reading.
+            spots: of its camera; what lies on them does not count.
 
         Raises:
             PhotographError: it cannot be opened.
         """
-        rgb = read_photograph(file)
+        return self.see(read_photograph(file), str(file), id, spots)
+
+    def see(self, rgb: NDArray[np.uint8], file: str, id: str, spots: Sequence[Spot] = ()) -> Seen:
+        """Read a photograph that is open already, uint8 (height, width, 3); else as `read`."""
         height, width = rgb.shape[:2]
         box = find_field(rgb)
         square = to_square(rgb, box, self.side)
-        return see(Subject(id, str(file), width, height, box), square, *self.maps_of(square), self.model)
+        return see(Subject(id, file, width, height, box), square, *self.maps_of(square), self.model, spots)
 
-    def read_or_tell(self, file: Path, id: str) -> Seen | Reading:
-        """As `read`; of a photograph that cannot be opened, a reading that says why."""
-        try:
-            return self.read(file, id)
-        except PhotographError as error:
-            return Reading(id=id, file=str(file), model=self.model.name, error=str(error))
+    def unread(self, file: Path | str, id: str, error: Exception) -> Reading:
+        """The reading of a photograph that cannot be opened: it says why."""
+        return Reading(id=id, file=str(file), model=self.model.name, error=str(error))
 
 
 def unpacked(out: Mapping[str, Any], place: int, side: int) -> tuple[NDArray[np.float32], tuple[float, ...]]:
@@ -193,6 +201,7 @@ def see(
     maps: NDArray[np.float32],
     grades: tuple[float, ...],
     model: Model,
+    spots: Sequence[Spot] = (),
 ) -> Seen:
     """The reading of a photograph from the outputs of a network.
 
@@ -205,17 +214,21 @@ def see(
         maps: of lesions, float32 (8, m, m).
         grades: probabilities of DR0 to DR4; empty where the model does not grade.
         model: that gave them.
+        spots: of the camera; what lies on them does not count.
     """
     figures = measure(square)
     reasons = judge(figures, model.limits)
-    maps = maps * lit_field(square, maps.shape[-1])
+    maps = maps * lit_field(square, maps.shape[-2:])
     planes = np.zeros((subject.height, subject.width), np.uint8)
     findings: list[Finding] = []
     probability: dict[str, float] = {}
+    faint: dict[str, float] = {}
     for j, code in enumerate(CODES):
         if code in model.learned:
             own = from_square(maps[j], subject.box, planes.shape)
-            planes |= (own > THRESHOLD).astype(np.uint8) << j
+            above = own > THRESHOLD
+            planes |= above.astype(np.uint8) << j
+            faint[code] = float(np.max(own, initial=0, where=~above))
             findings += findings_of(code, own, subject.box, subject.fovea, subject.disc)
             probability[code] = float(own.max())
     reading = Reading(
@@ -228,18 +241,21 @@ def see(
         learned=model.learned,
         probability=probability,
         findings=tuple(findings),
+        grade_probabilities=grades if not reasons else (),
         truth_grade=subject.truth_grade,
         model=model.name,
     )
-    return Seen(_concluded(reading, grades, model), square, maps, planes)
+    reading, planes, aside = set_aside(reading, planes, spots, faint)
+    return Seen(concluded(reading, model), square, maps, planes, aside, faint)
 
 
-def _concluded(reading: Reading, grades: tuple[float, ...], model: Model) -> Reading:
+def concluded(reading: Reading, model: Model) -> Reading:
     """The reading with what follows from its findings and the network's grade."""
     assert reading.quality is not None
     gradable, reasons = reading.quality.gradable, reading.quality.reasons
+    grades = reading.grade_probabilities
     weighed = weigh_findings(reading.findings)
-    grade = int(np.argmax(grades)) if grades and gradable else None
+    grade = int(np.argmax(grades)) if grades else None
     lines = evidence_lines(reading.findings, model.learned, grade)
     if not gradable:  # what was not seen in it may be there
         lines = tuple(line for line in lines if line.role != "none")
@@ -250,7 +266,6 @@ def _concluded(reading: Reading, grades: tuple[float, ...], model: Model) -> Rea
     return replace(
         reading,
         grade=grade,
-        grade_probabilities=grades if gradable else (),
         supported=weighed.supported if gradable else None,
         lifted=weighed.lifted if gradable else None,
         evidence=lines,

@@ -33,6 +33,7 @@ class Finding:
         quadrant: ``upper left`` and so on, as seen in the picture, about the fovea, else the field's centre.
         disc_diameters: distance from the fovea; None where disc or fovea is not known.
         confidence: the map's maximum in it.
+        spot: number of the camera's spot on which it lies; None of the eye's.
     """
 
     lesion: str
@@ -47,6 +48,7 @@ class Finding:
     quadrant: str
     disc_diameters: float | None
     confidence: float
+    spot: int | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class Reading:
         learned: lesions that the model knows; of all others nothing is said.
         probability: by learned lesion, the map's maximum (Eq. 1); present where above 0.5.
         findings: regions, larger ones first within a lesion.
+        camera: regions that lie on spots of the camera (dust, ghosts of the lens) and so count nowhere.
         grade: 0 to 4; None where it is ungradable or the model does not grade.
         grade_probabilities: of DR0 to DR4; empty where the model does not grade.
         supported: grade for which the findings are sufficient evidence.
@@ -120,6 +123,7 @@ class Reading:
     learned: tuple[str, ...] = ()
     probability: Mapping[str, float] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    camera: tuple[Finding, ...] = ()
     grade: int | None = None
     grade_probabilities: tuple[float, ...] = ()
     supported: int | None = None
@@ -161,7 +165,8 @@ class Reading:
         if values["quality"]:
             quality = values["quality"]
             values["quality"] = Quality(quality["gradable"], tuple(quality["reasons"]), quality["figures"])
-        values["findings"] = tuple(Finding(**one) for one in values["findings"])
+        for key in ("findings", "camera"):
+            values[key] = tuple(Finding(**one) for one in values.get(key, ()))
         values["evidence"] = tuple(
             EvidenceLine(**{**one, "lesions": tuple(one["lesions"])}) for one in values["evidence"]
         )

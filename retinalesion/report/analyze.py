@@ -1,20 +1,28 @@
 """`analyze`: photographs of any size to readings, tables and the report. One bad file never stops a batch."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from retinalesion.data.decode import SUFFIXES
-from retinalesion.data.store import Row, Store, unpack
-from retinalesion.errors import UserError
-from retinalesion.reading.reader import Reader, Seen, Subject, see
+from retinalesion.data.decode import SUFFIXES, Camera, camera_of, read_photograph
+from retinalesion.data.field import to_square
+from retinalesion.data.spots import Spot, read_cameras, spots_in
+from retinalesion.data.store import Row, Store, read_png, unpack
+from retinalesion.errors import PhotographError, UserError
+from retinalesion.reading.camera import Cameras, set_aside
+from retinalesion.reading.reader import Reader, Subject, concluded, see
 from retinalesion.reading.reading import Reading
 from retinalesion.report.outputs import LINES, Outputs
+
+Item = tuple[str, Path | tuple[Store, Row]]  # id, and a file or a row of a store
 
 BOX = Path(__file__).parents[1] / "weights" / "box.safetensors"
 
@@ -26,6 +34,7 @@ def analyze(
     checkpoint: Path | str | None = None,
     split: str = "all",
     probabilities: bool = False,
+    camera: Path | str = "auto",
 ) -> list[Reading]:
     """Read photographs, and write tables, pictures and a report.
 
@@ -35,31 +44,124 @@ def analyze(
         checkpoint: of a run, or a portable one; None for the model in the box.
         split: of stores, the photographs to read: ``train``, ``val``, ``test`` or ``all``.
         probabilities: write 16-bit pictures of every lesion's map too.
+        camera: what lies on the cameras' own spots does not count: of stores those that are known there, and
+            of other photographs those that the batch itself shows (``auto``), or those of a file that
+            ``retinalesion camera`` or an earlier analysis made. ``none``: nobody looks for such spots.
 
     Returns:
         A reading per photograph, in order; of a file that could not be opened, one that says why.
 
     Raises:
-        UserError: nothing to read, no such checkpoint, or the folder holds something else.
+        UserError: nothing to read, no such checkpoint, the folder holds something else, or a photograph is of
+            none of the file's cameras.
     """
-    named = [photographs] if isinstance(photographs, (Path, str)) else list(photographs)
     outputs = Outputs(Path(out), probabilities)
     outputs.require_ours()
-    work = list(_work([Path(name) for name in named], split, Path(out)))
+    work = listed(photographs, split, Path(out))
+    stores = {item[0].path: item[0] for _, item in work if isinstance(item, tuple)}
+    stored = {path: spots_in(store) if camera != "none" else {} for path, store in stores.items()}
+    known = _known_spots(camera, [item for _, item in work if isinstance(item, Path)])
     reader = Reader.from_checkpoint(checkpoint or box())
     outputs.begin()
-    readings: list[Reading] = []
-    columns = (TextColumn("analyze"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    cameras = Cameras() if camera == "auto" else None
+    seen: dict[str, _Read] = {}
     try:
-        with Progress(*columns, console=Console(stderr=True)) as progress:
-            for id, item in progress.track(work, description=""):
-                readings.append(_read(reader, outputs, id, item))
+        for id, item in tracked(work, "analyze"):
+            if isinstance(item, Path):
+                seen[id] = _read_file(reader, outputs, id, item, known, cameras)
+            else:
+                store, row = item
+                spots = stored[store.path].get(row.id, ())
+                seen[id] = _read_row(reader, outputs, id, store, row, spots)
     except KeyboardInterrupt:  # what has been read is kept
-        Console(stderr=True).print(f"Stopped after {len(readings)} of {len(work)} photographs.")
-        if not readings:
+        Console(stderr=True).print(f"Stopped after {len(seen)} of {len(work)} photographs.")
+        if not seen:
             raise
-    outputs.finish(readings)
-    return readings
+    readings = {id: one.reading for id, one in seen.items()}
+    maps = cameras.maps(readings) if cameras else []
+    for one, _ in maps:
+        Console(stderr=True).print(str(one), highlight=False, soft_wrap=True)
+        for id in cameras.ids(one.camera) if cameras and one.spots else ():
+            readings[id] = _without_spots(reader, outputs, seen[id], one.spots)
+    outputs.finish(list(readings.values()), [(one, mean.picture()) for one, mean in maps])
+    return list(readings.values())
+
+
+class _Read(NamedTuple):
+    """A photograph that was read: what it takes to set findings aside afterwards."""
+
+    reading: Reading
+    file: Path | None = None
+    faint: Mapping[str, float] = {}
+
+
+def _read_file(
+    reader: Reader,
+    outputs: Outputs,
+    id: str,
+    file: Path,
+    known: Mapping[Camera, Sequence[Spot]],
+    cameras: Cameras | None,
+) -> _Read:
+    try:
+        rgb, camera = read_photograph(file), camera_of(file)
+    except PhotographError as error:
+        return _Read(reader.unread(file, id, error))
+    seen = reader.see(rgb, str(file), id, known.get(camera, ()))
+    if cameras and seen.reading.quality and seen.reading.quality.gradable:
+        cameras.add(camera, id, rgb, seen.square)
+    return _Read(outputs.write(seen), file, seen.faint)
+
+
+def _read_row(
+    reader: Reader, outputs: Outputs, id: str, store: Store, row: Row, spots: Sequence[Spot]
+) -> _Read:
+    try:
+        square, truth = store.image(row.id), truth_of(store, row)
+    except UserError as error:
+        return _Read(reader.unread(row.name, id, error))
+    subject = Subject.of_row(row)._replace(id=id)
+    seen = see(subject, square, *reader.maps_of(square), reader.model, spots)
+    return _Read(outputs.write(seen, *truth))
+
+
+def _without_spots(reader: Reader, outputs: Outputs, read: _Read, spots: Sequence[Spot]) -> Reading:
+    """The reading without what lies on spots that are known only now; its pictures are drawn anew."""
+    planes = read_png(outputs.planes_of(read.reading.id), cv2.IMREAD_GRAYSCALE)
+    reading, planes, aside = set_aside(read.reading, planes, spots, read.faint)
+    if not reading.camera or read.file is None:
+        return read.reading
+    reading = concluded(reading, reader.model)
+    square = to_square(read_photograph(read.file), reading.box, reader.side)
+    outputs.draw(reading, square, planes, aside)
+    return reading
+
+
+def _known_spots(camera: Path | str, files: Sequence[Path]) -> Mapping[Camera, Sequence[Spot]]:
+    """The spots of each camera in a file; none where none is named.
+
+    Raises:
+        UserError: no such file, or a photograph is of none of its cameras.
+    """
+    if camera in ("auto", "none"):
+        return {}
+    known = {one.camera: one.spots for one in read_cameras(Path(camera)) if one.looked}
+    for file in files:
+        with suppress(PhotographError):  # told when it is read
+            if (own := camera_of(file)) not in known:
+                cameras = "; ".join(map(str, known)) or "none"
+                raise UserError(
+                    f"{camera} is no map of the camera of {file} ({own}). It holds: {cameras}. "
+                    "Name the map of that camera, leave --camera out, or switch off with --camera none."
+                )
+    return known
+
+
+def tracked(work: Sequence[Item], title: str) -> Iterator[Item]:
+    """The same, with a bar that shows how far it is."""
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        yield from progress.track(work, description="")
 
 
 def box() -> Path:
@@ -76,12 +178,22 @@ def box() -> Path:
     return BOX
 
 
-def _work(named: Sequence[Path], split: str, out: Path) -> Iterator[tuple[str, Path | tuple[Store, Row]]]:
+def listed(photographs: Path | str | Sequence[Path | str], split: str, out: Path) -> list[Item]:
     """What to read, under unique ids; pictures of earlier analyses are no photographs.
+
+    Args:
+        photographs: files, folders (searched through) or stores.
+        split: of stores; ``all`` for all.
+        out: where results will go.
 
     Raises:
         UserError: there is nothing of that name, or no photograph in it.
     """
+    named = [photographs] if isinstance(photographs, (Path, str)) else photographs
+    return list(_listed([Path(name) for name in named], split, out))
+
+
+def _listed(named: Sequence[Path], split: str, out: Path) -> Iterator[Item]:
     taken: set[str] = set()
     for path in named:
         if (path / "store.json").is_file():
@@ -119,19 +231,6 @@ def _unique(name: str, taken: set[str]) -> str:
         id = f"{plain}-{count}"
     taken.add(id.casefold())
     return id
-
-
-def _read(reader: Reader, outputs: Outputs, id: str, item: Path | tuple[Store, Row]) -> Reading:
-    if isinstance(item, Path):
-        seen = reader.read_or_tell(item, id)
-        return outputs.write(seen) if isinstance(seen, Seen) else seen
-    store, row = item
-    try:
-        square, truth = store.image(row.id), truth_of(store, row)
-    except UserError as error:
-        return Reading(id=id, file=row.name, model=reader.model.name, error=str(error))
-    subject = Subject.of_row(row)._replace(id=id)
-    return outputs.write(see(subject, square, *reader.maps_of(square), reader.model), *truth)
 
 
 def truth_of(store: Store, row: Row) -> tuple[NDArray[np.bool_] | None, frozenset[str]]:

@@ -4,7 +4,8 @@ A folder::
 
     readings.jsonl             a reading per line, all of it (docs/readings.md)
     readings.csv               a row per photograph
-    findings.csv               a row per finding
+    findings.csv               a row per finding; what lies on the camera's spots has ``counts`` 0
+    cameras.json               the cameras' own spots, as ``--camera`` takes them; where they were looked for
     planes/ID.png              own size, 8-bit grey, bit j = lesion j (bit 0 = MA), as in a store
     overlays/ID.png            the field of view with the lesions drawn in
     key.png                    the overlays' colours
@@ -23,8 +24,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retinalesion.data.field import from_square
-from retinalesion.data.store import Box, replace_file, write_png
+from retinalesion.data.field import from_square, plane_to_square
+from retinalesion.data.spots import FILE, CameraMap, write_cameras
+from retinalesion.data.store import replace_file, write_png
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES, GRADES
 from retinalesion.pictures import key, overlay
@@ -32,12 +34,11 @@ from retinalesion.reading.reader import Seen
 from retinalesion.reading.reading import Reading
 from retinalesion.report.page import write_report
 from retinalesion.report.pictures import write_pictures
-from retinalesion.training.metrics import THRESHOLD
 from retinalesion.training.tables import write_csv
 
 FULL = 65535  # what probability 1 is in a 16-bit picture
 LINES = "readings.jsonl"
-TABLES = (LINES, "readings.csv", "findings.csv", "key.png")
+TABLES = (LINES, "readings.csv", "findings.csv", "key.png", FILE)
 PICTURES = ("planes", "overlays", "probabilities", "report")
 
 
@@ -84,12 +85,8 @@ class Outputs:
         Returns:
             Its reading.
         """
-        reading, square = seen.reading, seen.square
-        side = square.shape[0]
-        planes = np.stack([_shown(map, reading.box.side, side) > THRESHOLD for map in seen.maps])
-        write_png(self.folder / "planes" / f"{reading.id}.png", seen.planes)
-        write_png(self.folder / "overlays" / f"{reading.id}.png", overlay(square, planes))
-        write_pictures(self.folder / "report", reading.id, square, planes, truth, annotated)
+        reading = seen.reading
+        self.draw(reading, seen.square, seen.planes, seen.aside, truth, annotated)
         if self.probabilities:
             for code in reading.learned:
                 own = from_square(seen.maps[CODES.index(code)], reading.box, seen.planes.shape)
@@ -98,11 +95,44 @@ class Outputs:
                 write_png(self.folder / "probabilities" / f"{reading.id}_{code}.png", sixteen_bit)
         return reading
 
-    def finish(self, readings: Sequence[Reading]) -> Path:
+    def planes_of(self, id: str) -> Path:
+        """The picture of what was found in a photograph."""
+        return self.folder / "planes" / f"{id}.png"
+
+    def draw(
+        self,
+        reading: Reading,
+        square: NDArray[np.uint8],
+        planes: NDArray[np.uint8],
+        aside: NDArray[np.bool_],
+        truth: NDArray[np.bool_] | None = None,
+        annotated: Collection[str] = (),
+    ) -> None:
+        """Write what was found in one photograph, and draw it; what is there is replaced.
+
+        Args:
+            reading: of it.
+            square: its field of view, uint8 (s, s, 3).
+            planes: what was found, uint8 (height, width), packed, at its own size.
+            aside: what lies on the camera's spots, bool (height, width).
+            truth: as `write` takes it.
+            annotated: likewise.
+        """
+        box, side = reading.box, square.shape[0]
+        found = np.stack([plane_to_square(planes >> j & 1 > 0, box, side) for j in range(len(CODES))])
+        grey = plane_to_square(aside, box, side)
+        write_png(self.planes_of(reading.id), planes)
+        write_png(self.folder / "overlays" / f"{reading.id}.png", overlay(square, found, aside=grey))
+        write_pictures(self.folder / "report", reading.id, square, found, truth, annotated, aside=grey)
+
+    def finish(
+        self, readings: Sequence[Reading], cameras: Sequence[tuple[CameraMap, NDArray[np.uint8]]] = ()
+    ) -> Path:
         """Write lines, tables and the report.
 
         Args:
             readings: of the whole batch, with unique ids.
+            cameras: that took them, where their spots were looked for, and the mean picture of each.
 
         Returns:
             The report's page.
@@ -110,7 +140,9 @@ class Outputs:
         learned = next((reading.learned for reading in readings if reading.learned), ())
         if learned:
             write_png(self.folder / "key.png", key(720, learned))
-        page = write_report(self.folder / "report", readings)
+        page = write_report(self.folder / "report", readings, cameras)
+        if cameras:
+            write_cameras(self.folder / FILE, [one for one, _ in cameras])
         write_csv(
             self.folder / "findings.csv", [line for reading in readings for line in finding_rows(reading)]
         )
@@ -118,13 +150,6 @@ class Outputs:
         text = "".join(f"{reading.as_json()}\n" for reading in readings)
         replace_file(self.folder / LINES, lambda beside: beside.write_text(text, "utf-8", "replace"))
         return page
-
-
-def _shown(map: NDArray[np.float32], own: int, side: int) -> NDArray[np.float32]:
-    """A map of the square at another side; of a smaller photograph, what is left of it at its own side."""
-    for at in (min(own, map.shape[0]), side):
-        map = from_square(map, Box(0, 0, at), (at, at))
-    return map
 
 
 def photograph_row(reading: Reading) -> dict[str, Any]:
@@ -167,10 +192,14 @@ def _lesion_cells(reading: Reading) -> dict[str, Any]:
 
 
 def finding_rows(reading: Reading) -> list[Mapping[str, Any]]:
-    """The findings of a photograph as lines of ``findings.csv``."""
+    """The findings of a photograph as lines of ``findings.csv``: those that count, then the camera's."""
     return [
-        {"id": reading.id, **{name: _known(value) for name, value in asdict(finding).items()}}
-        for finding in reading.findings
+        {"id": reading.id, **{name: _known(value) for name, value in asdict(finding).items()}, **told}
+        for findings, told in (
+            (reading.findings, {"counts": 1, "reason": ""}),
+            (reading.camera, {"counts": 0, "reason": "on a spot of the camera"}),
+        )
+        for finding in findings
     ]
 
 

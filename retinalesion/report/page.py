@@ -1,8 +1,9 @@
 """The report: one self-contained folder of HTML that opens from disk, without a server or a network.
 
-``index.html`` holds the list. What belongs to one photograph lies in a folder of its own: pictures, and
-``reading.js``, which the page loads when that photograph is opened. It is a plain script that calls a
-function, since a page opened from disk may load scripts and pictures but neither data files nor modules.
+``index.html`` holds the list and what is said of cameras; their pictures lie in ``cameras``. What belongs to
+one photograph lies in a folder of its own: pictures, and ``reading.js``, which the page loads when that
+photograph is opened. It is a plain script that calls a function, since a page opened from disk may load
+scripts and pictures but neither data files nor modules.
 """
 
 import json
@@ -14,16 +15,21 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from retinalesion.data.spots import FEWEST_GROUPS, FEWEST_PHOTOGRAPHS, CameraMap
 from retinalesion.data.store import replace_file
 from retinalesion.lesions import GRADES, LESIONS
+from retinalesion.pictures import ASIDE, RINGS, Picture
 from retinalesion.reading.reading import Reading
-from retinalesion.report.pictures import photograph_folder, pictures_of
+from retinalesion.report.pictures import photograph_folder, pictures_of, write_camera
 from retinalesion.report.rows import GRADE_NAMES, details_of, facets_of, rows_of
 
 _HERE = Path(__file__).parent
+_TOLD = 3  # cameras with too few photographs that get a sentence each; a folder may hold a hundred sizes
 
 
-def write_report(folder: Path, readings: Sequence[Reading]) -> Path:
+def write_report(
+    folder: Path, readings: Sequence[Reading], cameras: Sequence[tuple[CameraMap, Picture]] = ()
+) -> Path:
     """Write the report of a batch; written again into the same folder, it takes the place of the old one.
 
     Pictures are those that `pictures.write_pictures` has put there before; a reading without is shown in
@@ -32,6 +38,7 @@ def write_report(folder: Path, readings: Sequence[Reading]) -> Path:
     Args:
         folder: for the report; made if it is not there.
         readings: with unique ids, in the order of the list.
+        cameras: that took the photographs, and the mean picture of each, uint8 (h, w), of any size.
 
     Returns:
         The page to open.
@@ -46,6 +53,10 @@ def write_report(folder: Path, readings: Sequence[Reading]) -> Path:
         _write(photograph_folder(folder, row.reading.id) / "reading.js", call)
     for source in sorted((_HERE / "static").iterdir()):
         replace_file(folder / "page" / source.name, partial(shutil.copyfile, source))
+    looked = [(camera, mean) for camera, mean in cameras if camera.looked]
+    shutil.rmtree(folder / "cameras", ignore_errors=True)
+    for number, (camera, mean) in enumerate(looked, 1):
+        write_camera(folder, number, camera, mean)
     page = (
         environment()
         .get_template("index.html")
@@ -56,10 +67,25 @@ def write_report(folder: Path, readings: Sequence[Reading]) -> Path:
             grades=tuple(zip(GRADES, GRADE_NAMES, strict=True)),
             referenced=any(row.reference for row in rows),
             models=sorted({reading.model for reading in readings if reading.model}),
+            cameras=looked,
+            too_few=_too_few([camera for camera, _ in cameras if not camera.looked]),
+            spots=sum(len(camera.spots) for camera, _ in looked),
+            colours={"aside": ASIDE, **RINGS},
         )
     )
     _write(folder / "index.html", page)
     return folder / "index.html"
+
+
+def _too_few(cameras: Sequence[CameraMap]) -> list[str]:
+    """What is said of cameras with too few photographs to look for spots."""
+    if len(cameras) <= _TOLD:
+        return [str(camera) for camera in cameras]
+    photographs = sum(camera.photographs for camera in cameras)
+    return [
+        f"{len(cameras)} cameras with {photographs} photographs together: too few of each to look for the "
+        f"camera's own spots ({FEWEST_PHOTOGRAPHS} photographs and {FEWEST_GROUPS} groups are needed)."
+    ]
 
 
 def environment() -> Environment:

@@ -1,5 +1,7 @@
 """What the report shows of one photograph: the field of view, a thumbnail, a layer per lesion.
 
+And of a camera: its mean picture, with the spots marked.
+
 Layers are stacked above the photograph by the browser, so that they can be switched and faded one by one.
 What the model found is a line with a faint tint, what experts marked is a flat surface without a line: both
 at once show at a glance where they meet.
@@ -18,9 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retinalesion.data.store import replace_file
+from retinalesion.data.camera import marked
+from retinalesion.data.spots import CameraMap
+from retinalesion.data.store import replace_file, write_png
 from retinalesion.lesions import CODES, LESIONS
-from retinalesion.pictures import Picture
+from retinalesion.pictures import ASIDE, Picture
 
 SIDE = 1400  # at most; more would not be seen, and a folder of a thousand stays below a gigabyte
 THUMBNAIL = 160
@@ -37,11 +41,13 @@ class Pictures(NamedTuple):
         layers: codes of the lesions with a layer of findings.
         truth: codes with a layer of what experts marked.
         annotated: codes that experts looked for.
+        camera: whether there is a layer of what lies on the camera's spots.
     """
 
     layers: tuple[str, ...]
     truth: tuple[str, ...]
     annotated: tuple[str, ...]
+    camera: bool = False
 
 
 def safe_name(id: str) -> str:
@@ -64,6 +70,7 @@ def write_pictures(
     planes: NDArray[np.bool_],
     truth: NDArray[np.bool_] | None = None,
     annotated: Collection[str] = CODES,
+    aside: NDArray[np.bool_] | None = None,
 ) -> None:
     """Write what the report shows of one photograph. `page.write_report` then finds it by the id.
 
@@ -74,6 +81,7 @@ def write_pictures(
         planes: what was found, bool (8, side, side).
         truth: what experts marked, bool (8, side, side); None where nobody did.
         annotated: codes that the experts looked for; of no meaning without truth.
+        aside: what lies on the camera's spots, bool (side, side); None where nobody looked for them.
 
     Raises:
         ValueError: the shapes do not belong together.
@@ -83,6 +91,8 @@ def write_pictures(
     for given in (planes,) if truth is None else (planes, truth):
         if rgb.shape != (side, side, 3) or given.shape != (len(CODES), side, side):
             raise ValueError(f"a square {rgb.shape} and planes {given.shape} do not belong together")
+    if aside is not None and aside.shape != (side, side):
+        raise ValueError(f"a square {rgb.shape} and what is set aside {aside.shape} do not belong together")
     folder = photograph_folder(report, id)
     (folder / _INDEX).unlink(missing_ok=True)
     _write_jpeg(folder / "photograph.jpg", rgb, SIDE, 88)
@@ -92,7 +102,10 @@ def write_pictures(
         layers=_write_layers(folder, "", planes, CODES),
         truth=() if truth is None else _write_layers(folder, "truth-", truth, looked_for),
         annotated=looked_for,
+        camera=aside is not None and bool(aside.any()),
     )
+    if aside is not None and drawn.camera:
+        _write_layer(folder / "camera.png", _outlined(_reduced(aside), ASIDE))
     text = json.dumps(drawn._asdict())
     replace_file(folder / _INDEX, lambda beside: beside.write_text(text, "utf-8"))
 
@@ -101,9 +114,25 @@ def pictures_of(report: Path, id: str) -> Pictures | None:
     """The pictures that were written of a photograph; None where there are none."""
     try:
         plain = json.loads((photograph_folder(report, id) / _INDEX).read_text("utf-8"))
-        return Pictures(**{key: tuple(codes) for key, codes in plain.items()})
-    except (OSError, ValueError, TypeError):
+        camera = bool(plain.pop("camera", False))  # reports of earlier versions tell nothing of it
+        return Pictures(**{key: tuple(codes) for key, codes in plain.items()}, camera=camera)
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
+
+
+def write_camera(report: Path, number: int, camera: CameraMap, mean: Picture) -> None:
+    """Write the mean picture of a camera with its spots marked, ``cameras/N.png``.
+
+    Args:
+        report: folder of the report.
+        number: of the camera in the report, from 1.
+        camera: with spots in the photographs' own pixels.
+        mean: uint8 (h, w), of any size.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    write_png(report / "cameras" / f"{number}.png", marked(camera, mean))
 
 
 def _write_layers(
@@ -114,9 +143,13 @@ def _write_layers(
         if lesion.code in codes and plane.any():
             small = _reduced(plane)
             picture = _surface(small, lesion.colour) if prefix else _outlined(small, lesion.colour)
-            replace_file(folder / f"{prefix}{lesion.code}.png", partial(picture.save, bits=2))
+            _write_layer(folder / f"{prefix}{lesion.code}.png", picture)
             written.append(lesion.code)
     return tuple(written)
+
+
+def _write_layer(file: Path, picture: Image.Image) -> None:
+    replace_file(file, partial(picture.save, bits=2))
 
 
 def _reduced(plane: NDArray[np.bool_]) -> NDArray[np.bool_]:

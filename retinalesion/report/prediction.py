@@ -1,11 +1,13 @@
 """Lightning's ``predict`` writes readings too: on one process or many, each photograph once."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from retinalesion.data.datamodule import FundusDataModule
+from retinalesion.data.spots import Spot, spots_in
 from retinalesion.data.store import Row, Store
 from retinalesion.reading.reader import Model, Subject, see, unpacked
 from retinalesion.reading.reading import Reading
@@ -34,6 +36,7 @@ class ReadingWriter(Callback):
         self.model: Model | None = None
         self.store: Store | None = None
         self.photographs: dict[str, Row] = {}
+        self.spots: Mapping[str, Sequence[Spot]] = {}
         self.readings: list[Reading] = []
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -47,6 +50,7 @@ class ReadingWriter(Callback):
         datamodule: Any = getattr(trainer, "datamodule", None)
         self.store = datamodule.store if isinstance(datamodule, FundusDataModule) else None
         self.photographs = {row.id: row for row in self.store.rows} if self.store else {}
+        self.spots = spots_in(self.store) if self.store else {}
         self.outputs = Outputs(output_folder(trainer) / "predict", self.probabilities)
         self.readings = []
         if trainer.is_global_zero and self.store:
@@ -70,7 +74,8 @@ class ReadingWriter(Callback):
                 assert self.model is not None
                 row = self.photographs[id]
                 maps, grades = unpacked(outputs, place, batch["image"].shape[-1])
-                seen = see(Subject.of_row(row), self.store.image(id), maps, grades, self.model)
+                subject, spots = Subject.of_row(row), self.spots.get(id, ())
+                seen = see(subject, self.store.image(id), maps, grades, self.model, spots)
                 self.readings.append(self.outputs.write(seen, *truth_of(self.store, row)))
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -150,9 +150,12 @@ def facets_of(rows: Sequence[Row]) -> tuple[Facet, ...]:
 
 
 def details_of(row: Row, pictures: Pictures | None) -> dict[str, Any]:
-    """Plain values for the page of one photograph: the reading, with findings summed up per lesion."""
+    """Plain values for the page of one photograph: the reading, with findings summed up per lesion.
+
+    Likewise those on the camera's spots, with the spots' numbers.
+    """
     reading = row.reading
-    plain = replace(reading, findings=()).as_dict()
+    plain = replace(reading, findings=(), camera=()).as_dict()
     del plain["findings"]
     plain["present"] = row.present
     plain["lesions"] = {}
@@ -163,6 +166,11 @@ def details_of(row: Row, pictures: Pictures | None) -> dict[str, Any]:
             "pixels": sum(finding.pixels for finding in found),
             "share": sum(finding.share for finding in found),
         }
+    plain["camera"] = {}
+    for code in CODES:
+        spots = [finding.spot for finding in reading.camera if finding.lesion == code]
+        if spots:
+            plain["camera"][code] = {"count": len(spots), "spots": sorted(set(filter(None, spots)))}
     plain["state"] = row.state
     plain["sign"] = row.sign
     plain["pictures"] = pictures and pictures._asdict()

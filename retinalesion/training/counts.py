@@ -3,10 +3,12 @@
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from retinalesion.data.spots import regions_on
 from retinalesion.lesions import CODES
 from retinalesion.training import metrics
 from retinalesion.training.metrics import Counts
@@ -40,6 +42,8 @@ def count_photographs(
 ) -> list[PhotographRow]:
     """Add a batch to the counts of a set, photograph by photograph.
 
+    What lies on the camera's spots, where the batch tells them, is left out of what was found.
+
     Args:
         batch: of `FundusDataModule`.
         logits: (n, 8, h, w).
@@ -49,6 +53,8 @@ def count_photographs(
     Returns:
         A row for each photograph; blanks, which only even out processes, have none.
     """
+    if "camera" in batch:
+        logits = without_spots(logits, batch["camera"])
     rows = []
     for i, id in enumerate(batch["id"]):
         one = slice(i, i + 1)
@@ -66,3 +72,23 @@ def count_photographs(
             )
             rows.append(row)
     return rows
+
+
+def without_spots(logits: Tensor, spots: Tensor) -> Tensor:
+    """Lesion maps without the regions that lie on spots of the camera (`regions_on`).
+
+    Args:
+        logits: (n, 8, h, w).
+        spots: bool (n, 8, h, w), by the lesions that each is taken for.
+
+    Returns:
+        Logits with the lowest value there; a copy.
+    """
+    logits = logits.clone()
+    found = logits > 0
+    for i, j in (found & spots).flatten(2).any(2).nonzero().tolist():
+        plane, on_spots = (maps[i, j].cpu().numpy() for maps in (found, spots))
+        labels, _, on = regions_on(plane, on_spots)
+        taken = torch.from_numpy(np.isin(labels, on)).to(logits.device)
+        logits[i, j] = logits[i, j].masked_fill(taken, metrics.LOWEST)
+    return logits

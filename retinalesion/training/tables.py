@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import distributed
 
+from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.data.store import replace_file
 from retinalesion.data.store import write_csv as write_csv
 from retinalesion.lesions import CODES, NO_GRADE
@@ -206,6 +207,10 @@ def show(table: Sequence[Mapping[str, Any]], about: Mapping[str, Any], kind: Sco
             shown.add_row(row["lesion"], present, *scores, bounds, style=style)
     console = Console()
     console.print(shown)
+    if with_spots := about.get("left out on the camera's spots"):
+        console.print(
+            f"What lies on spots of the camera itself is left out, in {with_spots} of the photographs."
+        )
     if about["DR0 photographs"]:
         share = about["share with any finding"]
         console.print(f"DR0 photographs: {about['DR0 photographs']}; any finding in {share:.1%} of them.")
@@ -213,6 +218,13 @@ def show(table: Sequence[Mapping[str, Any]], about: Mapping[str, Any], kind: Sco
 
 def _shown(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
+
+
+def _photographs_with_spots(trainer: Trainer, rows: Sequence[PhotographRow]) -> int:
+    """How many of the tested photographs are of a camera whose spots are known."""
+    datamodule = getattr(trainer, "datamodule", None)
+    spots = datamodule.spots if isinstance(datamodule, FundusDataModule) else {}
+    return sum(bool(spots.get(row.id)) for row in rows)
 
 
 def gather(mine: list[Any]) -> list[Any]:
@@ -251,6 +263,7 @@ class TestTables(Callback):
             "tested on": tested_on(trainer),
             **task.cost,
             "threshold": metrics.THRESHOLD,
+            "left out on the camera's spots": _photographs_with_spots(trainer, rows),
             **healthy_figures(rows, learned),
         }
         for row in table:

@@ -15,6 +15,7 @@ from retinalesion.data.field import find_field, to_square
 from retinalesion.data.quality import LIMITS
 from retinalesion.data.sources.idrid import IdridSource
 from retinalesion.data.synthetic import SyntheticSource
+from retinalesion.errors import PhotographError
 from retinalesion.lesions import CODES
 from retinalesion.reading.reader import Model, Reader, Subject, see
 from retinalesion.reading.reading import Reading
@@ -170,7 +171,7 @@ def reader():
 def test_any_photograph_is_read_at_its_own_size(reader, drawn, tmp_path, mode):
     file = tmp_path / f"some photograph.{'tif' if mode == 'CMYK' else 'png'}"
     Image.fromarray(drawn[0].rgb).resize((300, 200)).convert(mode).save(file)
-    seen = reader.read_or_tell(file, "p")
+    seen = reader.read(file, "p")
     assert seen.planes.shape == (200, 300)
     assert seen.square.shape == (512, 512, 3)
     assert (seen.reading.width, seen.reading.height) == (300, 200)
@@ -183,8 +184,9 @@ def test_any_photograph_is_read_at_its_own_size(reader, drawn, tmp_path, mode):
 def test_a_file_that_is_no_photograph_says_so_in_its_reading(reader, tmp_path, content):
     file = tmp_path / "bad.png"
     file.write_bytes(content)
-    reading = reader.read_or_tell(file, "bad")
-    assert isinstance(reading, Reading)
+    with pytest.raises(PhotographError) as caught:
+        reader.read(file, "bad")
+    reading = reader.unread(file, "bad", caught.value)
     assert "bad.png" in reading.error
     assert reading.grade is None
     assert reading.referable is None

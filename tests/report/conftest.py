@@ -11,6 +11,8 @@ import pytest
 import yaml
 from selenium import webdriver
 
+from retinalesion.data.decode import Camera
+from retinalesion.data.spots import CameraMap, Spot
 from retinalesion.data.store import Box
 from retinalesion.lesions import CODES
 from retinalesion.reading.reading import EvidenceLine, Finding, Quality, Reading
@@ -30,6 +32,7 @@ LEARNED = ("MA", "iHE", "HaEx", "CWS")
 class Report(NamedTuple):
     page: Path
     readings: tuple[Reading, ...]
+    camera: CameraMap
 
     @property
     def folder(self) -> Path:
@@ -45,8 +48,18 @@ def planes_with(*codes: str, shift: int = 0) -> np.ndarray:
     return planes
 
 
-def finding(code: str, pixels: int = 400) -> Finding:
-    return Finding(code, 50, 60, 45, 55, 10, 10, pixels, pixels / 1e6, "upper left", None, 0.9)
+# The mean picture is half as large as the photographs.
+MEAN = np.full((240, 320), 128, np.uint8)
+CAMERA = CameraMap(
+    Camera(640, 480, "Fundus 3"),
+    photographs=40,
+    groups=36,
+    spots=(Spot("dark", 199.5, 99.5, 20, -0.034, 12.0, 9), Spot("bright", 399.5, 299.5, 12, 0.011, 5.0)),
+)
+
+
+def finding(code: str, pixels: int = 400, spot: int | None = None) -> Finding:
+    return Finding(code, 50, 60, 45, 55, 10, 10, pixels, pixels / 1e6, "upper left", None, 0.9, spot)
 
 
 def reading(id: str, grade: int | None, *codes: str, **more) -> Reading:
@@ -73,12 +86,12 @@ def reading(id: str, grade: int | None, *codes: str, **more) -> Reading:
 
 @pytest.fixture(scope="session")
 def report(tmp_path_factory) -> Report:
-    """With truth, without, ungradable, not opened, named with markup."""
+    """With truth, with the camera's spots only, without, ungradable, not opened, named with markup."""
     folder = tmp_path_factory.mktemp("report")
     unreadable = {"quality": Quality(False, ("it is too dark",)), "grade_probabilities": ()}
     readings = (
         reading("eye_10", 2, "MA", "HaEx", truth_grade=3),
-        reading("eye_9", 0),
+        reading("eye_9", 0, camera=(finding("MA", spot=1), finding("MA", spot=1), finding("HaEx", spot=2))),
         reading("eye_8", 4, "iHE", agreement="cannot be judged"),
         reading("dark", None, referable=True, agreement="not graded", evidence=(), **unreadable),
         Reading("broken", "broken.jpg", error="broken.jpg: not a picture"),
@@ -88,8 +101,9 @@ def report(tmp_path_factory) -> Report:
     for one in readings:
         if not one.error:
             truth = planes_with("MA", shift=4) if one.truth_grade else None
-            write_pictures(folder, one.id, rgb, planes_with(*one.present), truth, ("MA", "iHE"))
-    return Report(write_report(folder, readings), readings)
+            aside = planes_with(*{found.lesion for found in one.camera}).any(axis=0)
+            write_pictures(folder, one.id, rgb, planes_with(*one.present), truth, ("MA", "iHE"), aside)
+    return Report(write_report(folder, readings, [(CAMERA, MEAN)]), readings, CAMERA)
 
 
 @pytest.fixture(scope="module")

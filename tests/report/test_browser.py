@@ -9,6 +9,7 @@ from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from retinalesion.pictures import ASIDE
 from retinalesion.report.pictures import photograph_folder
 
 SHOWN = """
@@ -136,6 +137,42 @@ def test_evidence_lights_up_its_lesion(reader):
     reader.run("document.activeElement.blur()")
     ActionChains(reader.driver, 0).move_to_element(reader.find("#title")).perform()
     assert changed(plain, reader.stage()) == 0
+
+
+def test_what_lies_on_the_cameras_spots_is_told_and_shown_in_grey(reader):
+    reader.open("eye_9")
+    words = "On the camera's own spots, not counted: 2 MA (spot 1), 1 HaEx (spot 2)"
+    assert reader.find("#camera label").text == words
+    assert reader.find("[data-lesion=MA] .amount").text == "none"
+    shown = reader.stage()
+    grey = np.abs(shown - np.array(ASIDE)).max(axis=2) < 30
+    assert grey.any()
+    reader.press("c")
+    assert not reader.find("#layer-camera").is_selected()
+    assert changed(shown, reader.stage()) > 100
+    reader.find("#layer-camera").click()
+    assert changed(shown, reader.stage()) == 0
+    reader.press("0")  # lesions only
+    assert changed(shown, reader.stage()) == 0
+    reader.open("eye_10")
+    assert not reader.find("#camera").is_displayed()
+    without = reader.stage()
+    reader.press("c")
+    assert changed(without, reader.stage()) == 0
+
+
+def test_cameras_unfold_to_their_spots(reader):
+    reader.open()
+    assert "2 spots of its own" in reader.find(".cameras summary").text
+    assert not reader.find(".spots").is_displayed()
+    reader.find(".cameras summary").click()
+    reader.wait(lambda: reader.find(".camera img").is_displayed())
+    reader.wait(lambda: reader.run("return document.querySelector('.camera img').naturalWidth") == 320)
+    rows = reader.driver.find_elements(By.CSS_SELECTOR, ".spots tbody tr")
+    assert [row.text for row in rows] == [
+        "1 3.4 % darker 200, 100 40 px 9 of 36",
+        "2 1.1 % brighter 400, 300 24 px –",
+    ]
 
 
 def test_zoom_and_pan(reader):
@@ -275,4 +312,5 @@ def test_a_phone_needs_no_scrolling_sideways(reader, name):
         reader.find("#next").click()
     else:
         reader.find(".filter summary").click()
+        reader.find(".cameras summary").click()
         assert reader.run("return document.documentElement.scrollWidth") == 390

@@ -1,10 +1,15 @@
 """Pictures of the report: nothing small is lost, layers are see-through, names are safe."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from retinalesion.data.decode import Camera
+from retinalesion.data.spots import CameraMap, Spot
 from retinalesion.lesions import CODES, LESIONS
+from retinalesion.pictures import ASIDE, RINGS
 from retinalesion.report.pictures import (
     SIDE,
     THUMBNAIL,
@@ -12,6 +17,7 @@ from retinalesion.report.pictures import (
     photograph_folder,
     pictures_of,
     safe_name,
+    write_camera,
     write_pictures,
 )
 
@@ -35,6 +41,46 @@ def test_only_lesions_that_were_found_or_marked_have_layers(tmp_path):
     assert names == {"photograph.jpg", "thumbnail.jpg", "pictures.json", *layers}
     write_pictures(tmp_path, "eye", rgb, np.zeros_like(planes))
     assert pictures_of(tmp_path, "eye") == Pictures((), (), ())
+
+
+def test_what_lies_on_the_cameras_spots_is_a_grey_line_around_a_tint(tmp_path):
+    rgb, planes = square(200)
+    planes[0, 80:120, 80:120] = True
+    write_pictures(tmp_path, "eye", rgb, np.zeros_like(planes), aside=planes[0])
+    assert pictures_of(tmp_path, "eye") == Pictures((), (), (), camera=True)
+    drawn = layer(tmp_path, "camera")
+    assert 0 < drawn[100, 100, 3] < 128
+    assert tuple(drawn[100, 78]) == (*ASIDE, 255)
+    assert not drawn[:70, :, 3].any()
+    write_pictures(tmp_path, "eye", rgb, planes, aside=np.zeros_like(planes[0]))
+    assert pictures_of(tmp_path, "eye") == Pictures(("MA",), (), ())
+
+
+def test_pictures_of_an_earlier_version_have_no_layer_of_the_camera(tmp_path):
+    rgb, planes = square(64)
+    write_pictures(tmp_path, "eye", rgb, planes)
+    index = photograph_folder(tmp_path, "eye") / "pictures.json"
+    index.write_text(json.dumps({"layers": ["MA"], "truth": [], "annotated": []}))
+    assert pictures_of(tmp_path, "eye") == Pictures(("MA",), (), (), camera=False)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"layers": 1}', '{"camera": true}'])
+def test_an_index_that_is_none_means_no_pictures(tmp_path, text):
+    index = photograph_folder(tmp_path, "eye") / "pictures.json"
+    index.parent.mkdir(parents=True)
+    index.write_text(text)
+    assert pictures_of(tmp_path, "eye") is None
+
+
+def test_spots_of_a_camera_are_ringed_where_they_lie_on_a_smaller_picture(tmp_path):
+    spot = Spot("bright", x=601.5, y=201.5, radius=40, depth=0.02, strength=9.0)
+    camera = CameraMap(Camera(800, 400), photographs=40, groups=40, spots=(spot,))
+    write_camera(tmp_path, 1, camera, np.full((100, 200), 128, np.uint8))
+    drawn = np.asarray(Image.open(tmp_path / "cameras" / "1.png").convert("RGB"), np.int16)
+    ring = np.abs(drawn - RINGS["bright"]).max(axis=-1) < 40
+    rows = np.nonzero(ring[:, 138:163].any(axis=1))[0]
+    assert (rows.min(), rows.max()) == (39, 61)
+    assert not ring[45:56, 145:156].any()
 
 
 def test_a_photograph_without_pictures_has_none(tmp_path):
@@ -74,6 +120,8 @@ def test_shapes_that_do_not_belong_together_are_refused(tmp_path):
         write_pictures(tmp_path, "eye", rgb, planes[:, :32])
     with pytest.raises(ValueError, match="belong together"):
         write_pictures(tmp_path, "eye", rgb, planes, planes[:4])
+    with pytest.raises(ValueError, match="belong together"):
+        write_pictures(tmp_path, "eye", rgb, planes, aside=planes[0, :32])
 
 
 def test_ordinary_ids_name_their_folder():

@@ -4,8 +4,11 @@ import json
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
+from retinalesion.data.decode import Camera
+from retinalesion.data.spots import CameraMap, Spot
 from retinalesion.errors import UserError
 from retinalesion.reading.reading import Reading
 from retinalesion.report.page import script, write_report
@@ -55,9 +58,10 @@ def test_the_page_needs_nothing_from_elsewhere(report, page):
 
 
 def test_pictures_of_the_list_load_lazily(report, page):
-    pictures = page.all("img")
+    assert {one["loading"] for one in page.all("img")} == {"lazy"}
+    pictures = [one for one in page.all("img") if one.get("class") == "thumbnail"]
     assert len(pictures) == sum(not one.error for one in report.readings)
-    assert {(one["loading"], one["width"], one["height"]) for one in pictures} == {("lazy", "56", "56")}
+    assert {(one["width"], one["height"]) for one in pictures} == {("56", "56")}
 
 
 def test_every_reading_has_a_row_that_can_be_sorted_and_filtered(report, page):
@@ -99,8 +103,17 @@ def test_a_script_gets_findings_summed_up_and_its_pictures(report):
     assert name == "eye_10"
     assert "findings" not in values
     assert values["lesions"]["HaEx"] == {"count": 1, "pixels": 400, "share": 0.0004}
-    assert values["pictures"] == {"layers": ["MA", "HaEx"], "truth": ["MA"], "annotated": ["MA", "iHE"]}
+    layers = {"layers": ["MA", "HaEx"], "truth": ["MA"], "annotated": ["MA", "iHE"]}
+    assert values["pictures"] == {**layers, "camera": False}
+    assert values["camera"] == {}
     assert called(report, report.readings[4])[1]["pictures"] is None
+
+
+def test_findings_on_the_cameras_spots_are_summed_up_apart(report):
+    values = called(report, report.readings[1])[1]
+    assert values["camera"] == {"MA": {"count": 2, "spots": [1]}, "HaEx": {"count": 1, "spots": [2]}}
+    assert (values["lesions"], values["present"]) == ({}, [])
+    assert values["pictures"]["camera"]
 
 
 @pytest.mark.parametrize("text", ["</script>", "<!--", "\u2028\u2029", "&lt;", "\udcff", 'quote"\\', "\x00"])
@@ -126,6 +139,69 @@ def test_written_again_a_report_holds_the_new_readings_only(tmp_path):
     page = write_report(tmp_path, [Reading("two", "two.jpg", error="damaged")])
     rows = [one for one in Page(page.read_text("utf-8")).all("tr") if "data-name" in one]
     assert [one["data-name"] for one in rows] == ["two"]
+
+
+def looked_at(width, model="", spots=()):
+    return CameraMap(Camera(width, 480, model), 40, 36, tuple(spots))
+
+
+def few(width):
+    return CameraMap(Camera(width, 480), photographs=2, groups=2)
+
+
+def page_of(folder, *cameras):
+    mean = np.full((24, 32), 128, np.uint8)
+    return Page(write_report(folder, [], [(camera, mean) for camera in cameras]).read_text("utf-8"))
+
+
+def test_spots_of_a_camera_are_pictured_and_listed(report, page):
+    assert str(report.camera) in page.text
+    assert [one["href"] for one in page.all("a") if "cameras" in one["href"]] == ["cameras/1.png"]
+    (picture,) = [one for one in page.all("img") if "cameras" in one["src"]]
+    assert (picture["width"], picture["height"]) == ("320", "240")
+    words = " ".join(page.text.split())
+    assert "2 spots of its own" in words
+    assert "1 3.4 % darker 200, 100 40 px 9 of 36" in words
+    assert "2 1.1 % brighter 400, 300 24 px –" in words
+
+
+def test_no_camera_no_section(tmp_path):
+    assert "Camera" not in page_of(tmp_path).text
+
+
+def test_cameras_with_few_photographs_are_told_in_words(tmp_path):
+    one = page_of(tmp_path, few(640))
+    assert str(few(640)) in one.text
+    assert not one.all("img")
+    many = page_of(tmp_path, *map(few, range(600, 700)))
+    assert "100 cameras with 200 photographs together: too few of each" in many.text
+    assert str(few(640)) not in many.text
+    assert not (tmp_path / "cameras").exists()
+
+
+def test_a_camera_without_spots_is_said_to_have_none(tmp_path):
+    page = page_of(tmp_path, looked_at(640))
+    assert str(looked_at(640)) in page.text
+    assert "no spots of its own" in page.text
+    assert not [one for one in page.all("table") if one.get("class") == "spots"]
+
+
+def test_markup_in_the_name_of_a_camera_stays_text(tmp_path):
+    odd = looked_at(640, "<img src=x>\"'&", [Spot("dark", 9, 9, 4, -0.1, 9.0)])
+    page = page_of(tmp_path, odd, few(320))
+    assert str(odd) in page.text
+    assert [one["src"] for one in page.all("img")] == ["cameras/1.png"]
+
+
+def test_written_again_a_report_holds_the_new_cameras_only(tmp_path):
+    page_of(tmp_path, looked_at(640), looked_at(800))
+    assert {file.name for file in (tmp_path / "cameras").iterdir()} == {"1.png", "2.png"}
+    page = page_of(tmp_path, few(320), looked_at(1000))
+    assert {file.name for file in (tmp_path / "cameras").iterdir()} == {"1.png"}
+    assert "1000 x 480" in page.text
+    assert "640 x 480" not in page.text
+    assert "cameras" not in page_of(tmp_path).text
+    assert not (tmp_path / "cameras").exists()
 
 
 def test_a_report_of_nothing_opens(tmp_path):

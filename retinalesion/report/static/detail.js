@@ -83,9 +83,20 @@ report.detail = (() => {
     find("lines").replaceChildren(...reading.evidence.map((said) => line(said, reading)));
   };
 
+  const showCamera = (reading) => {
+    const found = Object.entries(reading.camera);
+    find("camera").hidden = !found.length;
+    const told = found.map(([code, { count, spots }]) => {
+      const numbers = `spot${spots.length === 1 ? "" : "s"}\u00a0${spots.join(", ")}`;
+      return `${count}\u00a0${code}${spots.length ? ` (${numbers})` : ""}`;
+    });
+    find("camera").querySelector("span").textContent = `On the camera's own spots, not counted: ${told.join(", ")}`;
+  };
+
   const showLesions = (reading) => {
     const pictures = reading.pictures;
-    const anything = reading.state === "read" || reading.present.length || pictures?.annotated.length;
+    const asides = Object.keys(reading.camera).length;
+    const anything = reading.state === "read" || reading.present.length || asides || pictures?.annotated.length;
     find("lesions").hidden = !pictures || !anything;
     const unlearned = [];
     for (const row of document.querySelectorAll(".layers [data-lesion]")) {
@@ -132,6 +143,7 @@ report.detail = (() => {
     showProbabilities(reading);
     showEvidence(reading);
     showLesions(reading);
+    showCamera(reading);
     showFacts(reading);
     report.stage.reset();
   };
@@ -150,7 +162,7 @@ report.detail = (() => {
       loader.remove();
       const words = `${loader.getAttribute("src")} is missing from this report's folder.`;
       const none = { grade: null, referable: null, truth_grade: null, pictures: null };
-      const empty = { lesions: {}, learned: [], present: [], evidence: [], grade_probabilities: [] };
+      const empty = { lesions: {}, camera: {}, learned: [], present: [], evidence: [], grade_probabilities: [] };
       report.receive(name, { ...none, ...empty, state: "error", error: words });
     };
     document.head.append(loader);

@@ -1,4 +1,4 @@
-// Layers of lesions above the photograph: switch, fade, light up.
+// Layers of lesions, and of what lies on the camera's spots, above the photograph: switch, fade, light up.
 "use strict";
 
 report.layers = (() => {
@@ -12,6 +12,8 @@ report.layers = (() => {
     model: row.querySelector(".switch:not(.truth) input"),
     truth: row.querySelector(".truth input"),
   }));
+  const camera = document.getElementById("layer-camera");
+  let cameraPicture = null;
   let folder = ""; // of the photograph's pictures
   let pinned = null; // the line of evidence that stays lit
 
@@ -37,6 +39,7 @@ report.layers = (() => {
         entry[`${kind}Picture`]?.classList.toggle("on", box.checked);
       }
     }
+    cameraPicture?.classList.toggle("on", camera.checked);
     stage.style.setProperty("--fade", fade.value / 100);
   };
 
@@ -45,6 +48,9 @@ report.layers = (() => {
     sheet.replaceChildren();
     pin(null);
     if (pictures) picture(`${folder}/photograph.jpg`, "photograph").alt = "The photograph";
+    camera.disabled = !pictures?.camera;
+    camera.checked = !camera.disabled;
+    cameraPicture = camera.checked ? picture(`${folder}/camera.png`, "layer camera") : null; // below all others
     for (const entry of entries) {
       entry.modelPicture = null;
       entry.truthPicture = null;
@@ -106,6 +112,7 @@ report.layers = (() => {
   };
 
   fade.addEventListener("input", show);
+  camera.addEventListener("change", show);
   for (const entry of entries) {
     entry.model.addEventListener("change", show);
     entry.truth.addEventListener("change", show);
@@ -117,5 +124,6 @@ report.layers = (() => {
     toggleFade,
     toggleAll,
     toggle: (number) => toggle(entries[number - 1]?.model),
+    toggleCamera: () => toggle(camera),
   };
 })();

@@ -44,6 +44,7 @@
     k: () => report.go(document.getElementById("previous").dataset.to),
     f: report.layers.toggleFade,
     t: () => report.layers.toggleAll("truth"),
+    c: report.layers.toggleCamera,
     0: () => report.layers.toggleAll("model"),
     "+": () => report.stage.zoom(1.5),
     "=": () => report.stage.zoom(1.5),

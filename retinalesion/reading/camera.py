@@ -1,0 +1,188 @@
+"""Which findings are the camera's: spots where findings recur, and what lies on them set aside.
+
+The second witness beside the mean picture (`retinalesion.data.camera`). A place counts where more photographs
+have a finding than chance brings there from the ring around it: the fovea, the disc and crossings of vessels
+draw false findings too, but move from eye to eye and fill the ring as well.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import pdtrc
+
+from retinalesion.data.camera import BESIDE_FINDINGS, MeanPicture, relative_to_surroundings
+from retinalesion.data.decode import Camera
+from retinalesion.data.photograph import Bits
+from retinalesion.data.spots import MISTAKEN, CameraMap, Spot, regions_on, spots_drawn
+from retinalesion.data.twins import find_pairs, groups_of, view_of
+from retinalesion.lesions import CODES
+from retinalesion.reading.reading import Finding, Reading
+
+FEWEST = 3  # groups in which something was found at a spot
+CHANCE = 0.01  # of so many or more, if findings fell there as they do around
+
+_FROM, _TO = 4, 25  # the ring, in pixels of the mean picture beyond the spot
+
+
+class Cameras:
+    """What a batch of photographs tells of its cameras, gathered while it is read."""
+
+    def __init__(self) -> None:
+        self._means: dict[Camera, MeanPicture] = {}
+        self._views: dict[Camera, dict[str, NDArray[np.uint8]]] = {}
+
+    def add(self, camera: Camera, id: str, rgb: NDArray[np.uint8], square: NDArray[np.uint8]) -> None:
+        """Add a photograph that can be read.
+
+        Args:
+            camera: that took it.
+            id: of its reading.
+            rgb: uint8 (height, width, 3).
+            square: its field of view, uint8 (s, s, 3).
+        """
+        self._means.setdefault(camera, MeanPicture()).add(relative_to_surroundings(rgb))
+        self._views.setdefault(camera, {})[id] = view_of(square)
+
+    def ids(self, camera: Camera) -> tuple[str, ...]:
+        """Of a camera's photographs."""
+        return tuple(self._views[camera])
+
+    def maps(self, readings: Mapping[str, Reading]) -> list[tuple[CameraMap, MeanPicture]]:
+        """Every camera with its spots, where two witnesses agree on them, and its mean picture.
+
+        Photographs that are alike are taken to be of one patient, since nothing else tells.
+
+        Args:
+            readings: of the photographs, by id.
+        """
+        found = []
+        for camera, mean in self._means.items():
+            views = self._views[camera]
+            pairs = find_pairs({id: id for id in views}, views)
+            groups = groups_of(views, [pair[:2] for pair in pairs])
+            one = CameraMap(camera, mean.photographs, len(groups))
+            if one.looked:
+                spots = mean.spots(camera, BESIDE_FINDINGS)
+                read = [[readings[id] for id in group] for group in groups]
+                one = one._replace(spots=recurring(spots, camera, mean.values()[1], read))
+            found.append((one, mean))
+        return found
+
+
+def recurring(
+    spots: Sequence[Spot], camera: Camera, known: Bits, groups: Iterable[Sequence[Reading]]
+) -> tuple[Spot, ...]:
+    """The spots where findings recur more often than in the ring around, with the number that was found.
+
+    Args:
+        spots: that stand out of the mean picture.
+        camera: theirs.
+        known: bool (h, w), where the mean picture is one.
+        groups: readings of the camera's photographs; those of one patient count as one.
+
+    Returns:
+        The strongest first, as given.
+    """
+    to_x, to_y = known.shape[1] / camera.width, known.shape[0] / camera.height
+    discs = [
+        (spot.kind, (spot.x + 0.5) * to_x - 0.5, (spot.y + 0.5) * to_y - 0.5, spot.radius * max(to_x, to_y))
+        for spot in spots
+    ]
+    places: dict[str, list[tuple[NDArray[np.float64], int]]] = {kind: [] for kind in MISTAKEN}
+    for group in groups:
+        for kind, codes in MISTAKEN.items():
+            centres = [
+                ((finding.x + 0.5) * to_x - 0.5, (finding.y + 0.5) * to_y - 0.5)
+                for reading in group
+                for finding in reading.findings
+                if finding.lesion in codes
+            ]
+            places[kind].append((np.array(centres, np.float64).reshape(-1, 2), len(group)))
+    free = {kind: _without_discs(known, discs, kind) for kind in MISTAKEN}
+    kept = []
+    for spot, (kind, x, y, radius) in zip(spots, discs, strict=True):
+        ring, area = _ring(free[kind], x, y, radius)
+        found = expected = 0.0
+        for at, photographs in places[kind]:
+            away = np.hypot(at[:, 0] - x, at[:, 1] - y)
+            found += min(1.0, (away <= radius).sum() / photographs)
+            near = np.rint(at[away <= radius + _TO]).astype(int)
+            expected += ring[near[:, 1], near[:, 0]].sum() / photographs
+        expected *= math.pi * radius**2 / max(area, 1)
+        if found >= FEWEST and pdtrc(math.floor(found) - 1, max(expected, 1e-6)) < CHANCE:
+            kept.append(spot._replace(found=math.floor(found)))
+    return tuple(kept)
+
+
+def set_aside(
+    reading: Reading, planes: NDArray[np.uint8], spots: Sequence[Spot], faint: Mapping[str, float]
+) -> tuple[Reading, NDArray[np.uint8], Bits]:
+    """Take the findings that lie on the camera's spots out of those that count.
+
+    Args:
+        reading: of a photograph of that camera.
+        planes: what was found, uint8 (height, width), packed, at the photograph's own size.
+        spots: of the camera.
+        faint: by learned lesion, the maximum of its map outside of all findings.
+
+    Returns:
+        The reading with those findings in ``camera``, not concluded anew; the planes without them; and where
+        they lie, bool (height, width).
+    """
+    aside = np.zeros(planes.shape, np.bool_)
+    if not spots:
+        return reading, planes, aside
+    planes, on_spots = planes.copy(), spots_drawn(spots, planes.shape)
+    taken: set[tuple[str, int, int, int]] = set()
+    for code in reading.learned:
+        bit = np.uint8(1 << CODES.index(code))
+        labels, stats, on = regions_on(planes & bit > 0, on_spots & bit > 0)
+        for label in on:
+            left, top, width, height, pixels = stats[label].tolist()
+            window = np.s_[top : top + height, left : left + width]
+            region = labels[window] == label
+            planes[window][region] &= ~bit
+            aside[window] |= region
+            taken.add((code, left, top, pixels))
+    eye, camera = [], []
+    for finding in reading.findings:
+        if (finding.lesion, finding.left, finding.top, finding.pixels) in taken:
+            camera.append(replace(finding, spot=_nearest(finding, spots)))
+        else:
+            eye.append(finding)
+    probability = {
+        code: max((finding.confidence for finding in eye if finding.lesion == code), default=faint[code])
+        for code in reading.probability
+    }
+    told = replace(reading, findings=tuple(eye), camera=tuple(camera), probability=probability)
+    return told, planes, aside
+
+
+def _nearest(finding: Finding, spots: Sequence[Spot]) -> int:
+    """The number of the spot, of the kind that is taken for such a lesion, whose middle is nearest."""
+    return min(
+        (math.hypot(spot.x - finding.x, spot.y - finding.y), number)
+        for number, spot in enumerate(spots, 1)
+        if finding.lesion in MISTAKEN[spot.kind]
+    )[1]
+
+
+def _without_discs(known: Bits, discs: Iterable[tuple[str, float, float, float]], kind: str) -> Bits:
+    """Where the mean picture is known and no spot of the kind lies."""
+    free = known.astype(np.uint8)
+    for own, x, y, radius in discs:
+        if own == kind:
+            cv2.circle(free, (round(x), round(y)), math.ceil(radius), 0, cv2.FILLED)
+    return free > 0
+
+
+def _ring(free: Bits, x: float, y: float, radius: float) -> tuple[Bits, int]:
+    """The ring around a spot as far as it is free, on the mean picture, and its area."""
+    rows, columns = np.ogrid[: free.shape[0], : free.shape[1]]
+    away = (columns - x) ** 2 + (rows - y) ** 2
+    ring: Bits = free & (away > (radius + _FROM) ** 2) & (away <= (radius + _TO) ** 2)
+    return ring, int(ring.sum())
