@@ -7,6 +7,7 @@ a small haemorrhage's, and stored as JPEG; dust shows by 30 % more or less from 
 Findings are simulated: of dust in min(0.6, 6 x depth) of the photographs, and by chance two anywhere in the
 field and two within a tenth of the width of the fovea. Two lines have no dust: clean eyes, and eyes with a
 lesion at the fovea each. Last, a patient with twenty photographs of one haemorrhage comes among forty others.
+The texture of drawn retinas lies on a grid, alike in all, and does not average out as a real one's does.
 
 With a folder of photographs of one camera, its spots instead, and what they cost.
 """

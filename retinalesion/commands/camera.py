@@ -19,9 +19,7 @@ def main(name: str, arguments: Sequence[str]) -> None:
         description="Find the spots that a camera shows in every photograph (dust, reflexes of the lens), so "
         "that analyze leaves out what lies there: 30 photographs of 15 patients or more.",
     )
-    parser.add_argument(
-        "photographs", type=Path, nargs="+", help="files or folders, of any cameras"
-    )
+    parser.add_argument("photographs", type=Path, nargs="+", help="files or folders, of any cameras")
     parser.add_argument("--out", type=Path, default=Path("cameras.json"), help="file for the maps")
     parser.add_argument(
         "--checkpoint", type=Path, help="of a run, or a portable one; by default the model in the box"

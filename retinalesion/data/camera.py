@@ -34,13 +34,14 @@ BESIDE_FINDINGS = 4.5  # where findings have to recur there too
 _MOST = 1000  # photographs that enter a mean: more change it no more
 _WORKING = 1072  # longer side of the copies; a microaneurysm is four to five pixels wide there
 _MEDIAN = 1 / 35  # width of the local median, of the longer side: wider than a spot, narrower than the disc
+_RIM = 4  # the rim is blurred, by a quarter of that window
 _CLIP = 0.06  # of the local median: a haemorrhage says no more than the strongest dust
 _ONE = 127 / _CLIP
 _SATURATED = 245
 _SIZES = (1.4, 2.0, 2.8, 4.0, 5.6)  # deviations of round spots, in working pixels
 _AROUND = 96  # working pixels: the neighbourhood whose noise counts
 _SLACK = 2.5  # working pixels: by so much photographs of one camera shift, and findings outgrow a spot
-_SHALLOWEST = 0.003  # of what is around; between two dark spots it looks bright
+_SHALLOWEST = 0.003  # of what is around
 _INSIDE = 0.8  # of a spot and its surroundings
 _ROUND = 0.3  # least ratio of a spot's two curvatures; vessels and the rims of reflexes have less
 _SHOWN = 0.04  # what is black or white in the picture for eyes
@@ -96,7 +97,15 @@ class MeanPicture:
                 )
                 for strength, depth, size, row, column in _stand_out(sign * mean, known, cut)
             ]
-        return tuple(sorted(found, key=lambda spot: -spot.strength))
+        kept: list[Spot] = []
+        for spot in sorted(found, key=lambda spot: -spot.strength):
+            # What is beside a strong spot looks like one of the other kind.
+            if all(
+                spot.kind == one.kind or math.hypot(spot.x - one.x, spot.y - one.y) > spot.radius + one.radius
+                for one in kept
+            ):
+                kept.append(spot)
+        return tuple(kept)
 
 
 def relative_to_surroundings(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -118,13 +127,24 @@ def relative_to_surroundings(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     small = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
     light = cv2.addWeighted(small[..., 0], 0.5, small[..., 1], 0.5, 0)
     window = max(3, round(max(size) * _MEDIAN) | 1)
-    median = cv2.medianBlur(light, window)
+    lit = _largest(lit_field(small, (size[1], size[0])).view(np.uint8))
+    # Beyond the rim goes on what is before it, so that black does not bend the median.
+    share = cv2.blur(lit.astype(np.float32), (window, window))
+    beyond = cv2.blur((light * lit).astype(np.float32), (window, window)) / np.maximum(share, 1e-3)
+    median = cv2.medianBlur(np.where(lit > 0, light, beyond).astype(np.uint8), window)
     relative = light.astype(np.float32) / np.maximum(median, 1) - 1
     coded = np.rint(np.clip(relative, -_CLIP, _CLIP) * _ONE).astype(np.int16) + 128
-    lit = lit_field(small, (size[1], size[0])).view(np.uint8)
-    # At the rim half of the window is black, and the median with it.
-    inner = cv2.erode(lit, np.ones((window, window), np.uint8), borderValue=1)
+    rim = 2 * (window // _RIM) + 1
+    inner = cv2.erode(lit, np.ones((rim, rim), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
     return np.where((inner > 0) & (median < _SATURATED), coded, 0).astype(np.uint8)
+
+
+def _largest(lit: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The field without what is written beside it."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(lit, connectivity=4)
+    if len(stats) < 3:  # background and field
+        return lit
+    return np.asarray(labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()), np.uint8)
 
 
 def _stand_out(
@@ -166,7 +186,7 @@ def _noise_around(band: NDArray[np.float32], known: Bits) -> NDArray[np.float32]
     for i, row in enumerate(rows):
         for j, column in enumerate(columns):
             around = np.s_[max(0, row - half) : row + 2 * half, max(0, column - half) : column + 2 * half]
-            values = band[around][known[around]]
+            values = band[around][known[around]][::2]  # half of them tell as much
             if values.size >= half:
                 grid[i, j] = 1.4826 * np.median(np.abs(values - np.median(values)))
     least = np.float32(1e-5)

@@ -161,8 +161,9 @@ def camera_of(path: Path) -> Camera:
     with _opened(path) as image:
         width, height = image.size
         try:
-            tags = image.getexif()
-            if tags.get(_ORIENTATION) in _TURNS_ASIDE:
+            # Pillow decodes all of a PNG in search of tags, and tells a TIFF's size turned already.
+            tags = image.getexif() if image.format != "PNG" or "exif" in image.info else Image.Exif()
+            if tags.get(_ORIENTATION) in _TURNS_ASIDE and image.format != "TIFF":
                 width, height = height, width
             model, serial = _told(tags.get(_MODEL)), _told(tags.get_ifd(_CAMERA_TAGS).get(_SERIAL))
         except Exception:  # damaged tags tell nothing, and the pixels are sound

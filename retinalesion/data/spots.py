@@ -188,7 +188,7 @@ def read_cameras(file: Path) -> tuple[CameraMap, ...]:
         raise UserError(
             f"{file}: no such file. Make one with: retinalesion camera PHOTOGRAPHS --out {file}"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(
             f"{file}: is not a map of cameras ({error}). Make one with: retinalesion camera"
         ) from error

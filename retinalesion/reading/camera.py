@@ -138,8 +138,11 @@ def set_aside(
         return reading, planes, aside
     planes, on_spots = planes.copy(), spots_drawn(spots, planes.shape)
     taken: set[tuple[str, int, int, int]] = set()
+    met = int(np.bitwise_or.reduce(planes & on_spots, axis=None))  # most photographs have nothing there
     for code in reading.learned:
         bit = np.uint8(1 << CODES.index(code))
+        if not met & bit:
+            continue
         labels, stats, on = regions_on(planes & bit > 0, on_spots & bit > 0)
         for label in on:
             left, top, width, height, pixels = stats[label].tolist()

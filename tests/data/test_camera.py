@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from retinalesion.data.camera import ALONE, MeanPicture, map_of, relative_to_surroundings, survey
+from retinalesion.data.camera import (
+    ALONE,
+    BESIDE_FINDINGS,
+    MeanPicture,
+    map_of,
+    relative_to_surroundings,
+    survey,
+)
 from retinalesion.data.decode import Camera, camera_of, read_photograph
 from retinalesion.data.photograph import Photograph
 from retinalesion.data.spots import CameraMap, Spot, read_cameras, regions_on, spots_drawn, write_cameras
@@ -99,10 +106,19 @@ def test_the_mean_for_eyes_shows_what_was_found(dusty):
     assert (picture[:20, :20] == 128).all()
 
 
-def test_strong_dust_stands_alone():
-    light = glass({(250, 200): -0.5})
-    (spot,) = mean_of(photograph(seed, light) for seed in range(20)).spots(CAMERA, ALONE)
-    assert spot.kind == "dark"
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_strong_dust_makes_no_spots_of_the_other_kind_around_it(sign):
+    light = glass({(120, 100): 0.3 * sign, (250, 200): 0.5 * sign}, radius=5)
+    mean = mean_of(photograph(seed, light) for seed in range(20))
+    for x, y in ((120, 100), (250, 200)):
+        near = [s.kind for s in mean.spots(CAMERA, BESIDE_FINDINGS) if np.hypot(s.x - x, s.y - y) < 20]
+        assert set(near) == {"dark" if sign < 0 else "bright"}
+
+
+def test_a_hair_is_no_row_of_dark_spots():
+    light = cv2.line(np.ones(SIZE, np.float32), (80, 0), (300, 340), 0.9, 2, cv2.LINE_AA)
+    spots = mean_of(photograph(seed, light) for seed in range(20)).spots(CAMERA, ALONE)
+    assert not any(spot.kind == "dark" for spot in spots)
 
 
 @pytest.mark.parametrize("size", [(400, 2144), (1608, 500)], ids=["wide", "tall"])
@@ -130,7 +146,8 @@ def test_what_is_saturated_tells_nothing():
 def test_any_size_is_brought_to_the_working_size(size):
     relative = relative_to_surroundings(np.full((*size, 3), 90, np.uint8))
     assert max(relative.shape) == min(1072, max(size))
-    assert (relative == 128).any()
+    assert set(np.unique(relative)) <= {0, 128}
+    assert (relative == 128).any() or min(size) < 4
 
 
 def test_memory_does_not_grow_with_photographs(clean):
