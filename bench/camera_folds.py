@@ -4,8 +4,9 @@ retinalesion analyze PHOTOGRAPHS --out ANALYSIS --camera none
 python bench/camera_folds.py ANALYSIS LABELS.csv [--out FOLDER]
 
 The analysis is of graded photographs of one camera; the table of labels is IDRiD's (name, grade). Folds take
-blocks of ten consecutive numbers, in which fellow eyes stand side by side. Intervals are bootstraps over the same blocks, paired. As a control the same spots are put 25
-pixels aside, on all four sides: what is lost there is what lesions of the eye would be lost by chance.
+blocks of ten consecutive numbers, in which fellow eyes stand side by side. Intervals are bootstraps over the
+same blocks, paired. As a control the same spots are put 25 pixels aside, on all four sides: so many findings
+would be lost there by chance.
 """
 
 import argparse

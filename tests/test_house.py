@@ -78,7 +78,9 @@ def test_networks_losses_and_metrics_know_no_lightning(file):
         "from retinalesion.cli import main; main(['--help'])",
         "from retinalesion.cli import main; main(['prepare', '--help'])",
         "from retinalesion.cli import main; main(['analyze', '--help'])",
+        "from retinalesion.cli import main; main(['camera', '--help'])",
         "import retinalesion.commands.compare, retinalesion.report.compare",
+        "import retinalesion.data.camera, retinalesion.data.spots, retinalesion.commands.camera",
     ],
 )
 def test_what_needs_no_torch_imports_none(code):

@@ -52,15 +52,15 @@ class MeanPicture:
 
     def __init__(self) -> None:
         self.photographs = 0
-        self._sum: NDArray[np.int64] | None = None
-        self._seen: NDArray[np.int64] | None = None
+        self._sum: NDArray[np.int32] | None = None
+        self._seen: NDArray[np.int32] | None = None
 
     def add(self, relative: NDArray[np.uint8]) -> None:
         """Add a photograph, as `relative_to_surroundings` returns it."""
         if self._sum is None or self._seen is None:
-            self._sum, self._seen = np.zeros(relative.shape, np.int64), np.zeros(relative.shape, np.int64)
+            self._sum, self._seen = np.zeros(relative.shape, np.int32), np.zeros(relative.shape, np.int32)
         lit = relative > 0
-        self._sum += (relative.astype(np.int64) - 128) * lit
+        self._sum += (relative.astype(np.int32) - 128) * lit
         self._seen += lit
         self.photographs += 1
 

@@ -195,7 +195,7 @@ def _begin(path: Path, same: dict[str, Any]) -> None:
 
 
 def _require_same(path: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
-    words = {"records": "photographs"}
+    words, there = {"records": "photographs"}, {"camera": False, **there}  # earlier versions did not look
     differing = [
         f"other {words[key]}" if key in words else f"{key} {there.get(key)} there, {here[key]} here"
         for key in _SAME
@@ -288,10 +288,12 @@ def _prepare_all(
     jobs: int | None,
 ) -> tuple[dict[str, _Outcome], list[Skipped]]:
     outcomes: dict[str, _Outcome] = {}
-    for record in records:
-        if known := _outcome_at(path / "unfinished" / f"{record.id}.json"):
-            outcomes[record.id] = known
     entering = {id for ids in cameras.averaged.values() for id in ids}
+    for record in records:
+        known = _outcome_at(path / "unfinished" / f"{record.id}.json")
+        lost = record.id in entering and not cv2.haveImageReader(str(_relative_file(path, record.id)))
+        if known and not lost:
+            outcomes[record.id] = known
     left = [(record, record.id in entering) for record in records if record.id not in outcomes]
     skipped: list[Skipped] = []
     columns = (TextColumn("prepare"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -27,6 +27,7 @@ MISTAKEN: dict[Kind, tuple[str, ...]] = {"dark": ("MA", "iHE"), "bright": ("HaEx
 
 _FORMAT = 1
 _LARGEST_FILE = 1 << 24
+_MOST_TOLD = 3  # cameras of too few photographs; a folder may hold a hundred sizes
 
 
 class Spot(NamedTuple):
@@ -72,11 +73,13 @@ class CameraMap(NamedTuple):
         return self.photographs >= FEWEST_PHOTOGRAPHS and self.groups >= FEWEST_GROUPS
 
     def __str__(self) -> str:
-        seen = f"Camera of {self.camera}, {self.photographs} photographs"
+        seen = f"Camera of {self.camera}, {self.photographs} photograph{'' if self.photographs == 1 else 's'}"
+        if self.photographs < FEWEST_PHOTOGRAPHS:
+            return f"{seen}: too few to look for spots of its own ({FEWEST_PHOTOGRAPHS} are needed)."
         if not self.looked:
             return (
-                f"{seen} of {self.groups} patients or groups: too few to look for the camera's own spots "
-                f"({FEWEST_PHOTOGRAPHS} photographs and {FEWEST_GROUPS} groups are needed)."
+                f"{seen} of {self.groups} patients or groups of like photographs: too few patients to look "
+                f"for spots of its own ({FEWEST_GROUPS} are needed)."
             )
         if not self.spots:
             return f"{seen}: no spots of its own."
@@ -90,6 +93,19 @@ class CameraMap(NamedTuple):
             if count
         ]
         return f"{seen}: {' and '.join(kinds)}. {CLEAN}"
+
+
+def told(cameras: Sequence[CameraMap]) -> list[str]:
+    """What is to say of cameras: of each that was looked at, and of many others in one line."""
+    few = [one for one in cameras if not one.looked]
+    sentences = [str(one) for one in cameras if one.looked or len(few) <= _MOST_TOLD]
+    if len(few) > _MOST_TOLD:
+        photographs = sum(one.photographs for one in few)
+        sentences.append(
+            f"{len(few)} cameras with {photographs} photographs together: too few of each to look for spots "
+            f"of their own ({FEWEST_PHOTOGRAPHS} photographs of {FEWEST_GROUPS} patients are needed)."
+        )
+    return sentences
 
 
 def spots_drawn(spots: Iterable[Spot], size: tuple[int, int], box: Box | None = None) -> NDArray[np.uint8]:
@@ -141,12 +157,13 @@ def spots_in(store: Store) -> dict[str, tuple[Spot, ...]]:
     """
     if not any(row.camera for row in store.rows):
         return {}
-    maps = read_cameras(store.path / FILE)
+    file = store.path / FILE
     try:
+        maps = read_cameras(file)
         return {row.id: maps[row.camera - 1].spots for row in store.rows if row.camera}
-    except IndexError as error:
+    except (UserError, IndexError) as error:
         raise UserError(
-            f"{store.path / FILE}: does not hold all cameras of the store. Prepare it again."
+            f"{file}: missing, damaged, or without some camera of the store. Prepare it in a new folder."
         ) from error
 
 

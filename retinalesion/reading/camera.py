@@ -6,8 +6,12 @@ draw false findings too, but move from eye to eye and fill the ring as well.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
+from typing import Self
 
 import cv2
 import numpy as np
@@ -15,10 +19,11 @@ from numpy.typing import NDArray
 from scipy.special import pdtrc
 
 from retinalesion.data.camera import BESIDE_FINDINGS, MeanPicture, relative_to_surroundings
-from retinalesion.data.decode import Camera
+from retinalesion.data.decode import Camera, camera_of
 from retinalesion.data.photograph import Bits
-from retinalesion.data.spots import MISTAKEN, CameraMap, Spot, regions_on, spots_drawn
+from retinalesion.data.spots import FEWEST_PHOTOGRAPHS, MISTAKEN, CameraMap, Spot, regions_on, spots_drawn
 from retinalesion.data.twins import find_pairs, groups_of, view_of
+from retinalesion.errors import PhotographError
 from retinalesion.lesions import CODES
 from retinalesion.reading.reading import Finding, Reading
 
@@ -29,11 +34,26 @@ _FROM, _TO = 4, 25  # the ring, in pixels of the mean picture beyond the spot
 
 
 class Cameras:
-    """What a batch of photographs tells of its cameras, gathered while it is read."""
+    """What a batch of photographs tells of its cameras, gathered while it is read.
 
-    def __init__(self) -> None:
+    Args:
+        photographs: how many there will be of each, as near as headers tell. Of cameras with too few nothing
+            is kept.
+    """
+
+    def __init__(self, photographs: Mapping[Camera, int]) -> None:
+        self.photographs = photographs
         self._means: dict[Camera, MeanPicture] = {}
         self._views: dict[Camera, dict[str, NDArray[np.uint8]]] = {}
+
+    @classmethod
+    def of_files(cls, files: Iterable[Path]) -> Self:
+        """Of a batch that is still to be read."""
+        photographs: Counter[Camera] = Counter()
+        for file in files:
+            with suppress(PhotographError):  # told when it is read
+                photographs[camera_of(file)] += 1
+        return cls(photographs)
 
     def add(self, camera: Camera, id: str, rgb: NDArray[np.uint8], square: NDArray[np.uint8]) -> None:
         """Add a photograph that can be read.
@@ -44,15 +64,13 @@ class Cameras:
             rgb: uint8 (height, width, 3).
             square: its field of view, uint8 (s, s, 3).
         """
+        if self.photographs.get(camera, 0) < FEWEST_PHOTOGRAPHS:
+            return
         self._means.setdefault(camera, MeanPicture()).add(relative_to_surroundings(rgb))
         self._views.setdefault(camera, {})[id] = view_of(square)
 
-    def ids(self, camera: Camera) -> tuple[str, ...]:
-        """Of a camera's photographs."""
-        return tuple(self._views[camera])
-
-    def maps(self, readings: Mapping[str, Reading]) -> list[tuple[CameraMap, MeanPicture]]:
-        """Every camera with its spots, where two witnesses agree on them, and its mean picture.
+    def maps(self, readings: Mapping[str, Reading]) -> list[tuple[CameraMap, NDArray[np.uint8]]]:
+        """Every camera with its spots, where two witnesses agree on them, and its mean picture for eyes.
 
         Photographs that are alike are taken to be of one patient, since nothing else tells.
 
@@ -60,7 +78,11 @@ class Cameras:
             readings: of the photographs, by id.
         """
         found = []
-        for camera, mean in self._means.items():
+        for camera, photographs in self.photographs.items():
+            mean = self._means.get(camera)
+            if mean is None:
+                found.append((CameraMap(camera, photographs, photographs), np.zeros((1, 1), np.uint8)))
+                continue
             views = self._views[camera]
             pairs = find_pairs({id: id for id in views}, views)
             groups = groups_of(views, [pair[:2] for pair in pairs])
@@ -69,7 +91,7 @@ class Cameras:
                 spots = mean.spots(camera, BESIDE_FINDINGS)
                 read = [[readings[id] for id in group] for group in groups]
                 one = one._replace(spots=recurring(spots, camera, mean.values()[1], read))
-            found.append((one, mean))
+            found.append((one, mean.picture()))
         return found
 
 

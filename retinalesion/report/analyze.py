@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from retinalesion.data.decode import SUFFIXES, Camera, camera_of, read_photograph
 from retinalesion.data.field import to_square
-from retinalesion.data.spots import Spot, read_cameras, spots_in
+from retinalesion.data.spots import Spot, read_cameras, spots_in, told
 from retinalesion.data.store import Row, Store, read_png, unpack
 from retinalesion.errors import PhotographError, UserError
 from retinalesion.reading.camera import Cameras, set_aside
@@ -60,10 +60,11 @@ def analyze(
     work = listed(photographs, split, Path(out))
     stores = {item[0].path: item[0] for _, item in work if isinstance(item, tuple)}
     stored = {path: spots_in(store) if camera != "none" else {} for path, store in stores.items()}
-    known = _known_spots(camera, [item for _, item in work if isinstance(item, Path)])
+    files = [item for _, item in work if isinstance(item, Path)]
+    known = _known_spots(camera, files)
     reader = Reader.from_checkpoint(checkpoint or box())
     outputs.begin()
-    cameras = Cameras() if camera == "auto" else None
+    cameras = Cameras.of_files(files) if camera == "auto" else None
     seen: dict[str, _Read] = {}
     try:
         for id, item in tracked(work, "analyze"):
@@ -79,11 +80,14 @@ def analyze(
             raise
     readings = {id: one.reading for id, one in seen.items()}
     maps = cameras.maps(readings) if cameras else []
+    for sentence in told([one for one, _ in maps]):
+        Console(stderr=True).print(sentence, highlight=False, soft_wrap=True)
     for one, _ in maps:
-        Console(stderr=True).print(str(one), highlight=False, soft_wrap=True)
-        for id in cameras.ids(one.camera) if cameras and one.spots else ():
-            readings[id] = _without_spots(reader, outputs, seen[id], one.spots)
-    outputs.finish(list(readings.values()), [(one, mean.picture()) for one, mean in maps])
+        for id, read in seen.items() if one.spots else ():
+            if read.camera == one.camera:
+                with suppress(PhotographError):  # gone since it was read: it stays as it is
+                    readings[id] = _without_spots(reader, outputs, read, one.spots)
+    outputs.finish(list(readings.values()), maps)
     return list(readings.values())
 
 
@@ -92,6 +96,7 @@ class _Read(NamedTuple):
 
     reading: Reading
     file: Path | None = None
+    camera: Camera | None = None
     faint: Mapping[str, float] = {}
 
 
@@ -110,7 +115,7 @@ def _read_file(
     seen = reader.see(rgb, str(file), id, known.get(camera, ()))
     if cameras and seen.reading.quality and seen.reading.quality.gradable:
         cameras.add(camera, id, rgb, seen.square)
-    return _Read(outputs.write(seen), file, seen.faint)
+    return _Read(outputs.write(seen), file, camera, seen.faint)
 
 
 def _read_row(
@@ -219,7 +224,9 @@ def _listed(named: Sequence[Path], split: str, out: Path) -> Iterator[Item]:
 
 
 def _is_photograph(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+    picture = re.fullmatch(r"(.+)-\d+\.png", file.name)  # `find_cameras` puts them beside its map
+    ours = bool(picture and file.with_name(f"{picture[1]}.json").is_file())
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and not ours
 
 
 def _unique(name: str, taken: set[str]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from retinalesion.data.spots import FEWEST_GROUPS, FEWEST_PHOTOGRAPHS, CameraMap
+from retinalesion.data.spots import CameraMap, told
 from retinalesion.data.store import replace_file
 from retinalesion.lesions import GRADES, LESIONS
 from retinalesion.pictures import ASIDE, RINGS, Picture
@@ -24,7 +24,6 @@ from retinalesion.report.pictures import photograph_folder, pictures_of, write_c
 from retinalesion.report.rows import GRADE_NAMES, details_of, facets_of, rows_of
 
 _HERE = Path(__file__).parent
-_TOLD = 3  # cameras with too few photographs that get a sentence each; a folder may hold a hundred sizes
 
 
 def write_report(
@@ -68,24 +67,13 @@ def write_report(
             referenced=any(row.reference for row in rows),
             models=sorted({reading.model for reading in readings if reading.model}),
             cameras=looked,
-            too_few=_too_few([camera for camera, _ in cameras if not camera.looked]),
+            too_few=told([camera for camera, _ in cameras if not camera.looked]),
             spots=sum(len(camera.spots) for camera, _ in looked),
             colours={"aside": ASIDE, **RINGS},
         )
     )
     _write(folder / "index.html", page)
     return folder / "index.html"
-
-
-def _too_few(cameras: Sequence[CameraMap]) -> list[str]:
-    """What is said of cameras with too few photographs to look for spots."""
-    if len(cameras) <= _TOLD:
-        return [str(camera) for camera in cameras]
-    photographs = sum(camera.photographs for camera in cameras)
-    return [
-        f"{len(cameras)} cameras with {photographs} photographs together: too few of each to look for the "
-        f"camera's own spots ({FEWEST_PHOTOGRAPHS} photographs and {FEWEST_GROUPS} groups are needed)."
-    ]
 
 
 def environment() -> Environment:

@@ -95,6 +95,8 @@ def write_pictures(
         raise ValueError(f"a square {rgb.shape} and what is set aside {aside.shape} do not belong together")
     folder = photograph_folder(report, id)
     (folder / _INDEX).unlink(missing_ok=True)
+    for layer in folder.glob("*.png"):  # of an earlier drawing
+        layer.unlink()
     _write_jpeg(folder / "photograph.jpg", rgb, SIDE, 88)
     _write_jpeg(folder / "thumbnail.jpg", rgb, THUMBNAIL, 80)
     looked_for = tuple(code for code in CODES if truth is not None and code in annotated)

@@ -112,7 +112,8 @@ class LesionClassificationTask(Task):
         """Count, and keep a row per photograph."""
         self.seen_side = batch["image"].shape[-1]
         logits = _as_maps(self(batch["image"]))
-        self.rows += count_photographs({**batch, **image_labels(batch)}, logits, self.counts, ImageRow)
+        told = {name: batch[name] for name in ("id", "grade")}  # without maps, spots have no place
+        self.rows += count_photographs({**told, **image_labels(batch)}, logits, self.counts, ImageRow)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """By ``id``: ``present`` float32 (n, 8), and ``attention`` (n, 1, h, w), None without ABN.

@@ -263,7 +263,9 @@ class TestTables(Callback):
             "tested on": tested_on(trainer),
             **task.cost,
             "threshold": metrics.THRESHOLD,
-            "left out on the camera's spots": _photographs_with_spots(trainer, rows),
+            "left out on the camera's spots": _photographs_with_spots(trainer, rows)
+            if task.scores is BY_PIXEL
+            else 0,
             **healthy_figures(rows, learned),
         }
         for row in table:

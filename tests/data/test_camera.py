@@ -243,7 +243,7 @@ def test_a_map_says_what_to_do():
     assert not MAPS[1].looked
     assert "3 photographs" in few
     assert "too few" in few
-    assert "30 photographs" in few
+    assert "30 are needed" in few
     for told in ("210 photographs", "1 dark", "dust", "1 bright", "reflexes"):
         assert told in spots
     assert "cleaned" in spots

@@ -69,7 +69,7 @@ def test_the_columns_of_both_tables(tables):
     assert shared + each == list(photograph_row(Reading("id", "file")))
     finding = Finding("MA", 0, 0, 0, 0, 1, 1, 1, 0.1, "upper left", None, 0.9)
     (row,) = finding_rows(Reading("id", "file", findings=(finding,)))
-    assert list(row) == ["id", *tables["A finding: field"]]
+    assert list(row) == ["id", *tables["A finding: field"], "counts", "reason"]
 
 
 def test_the_files(tables):
