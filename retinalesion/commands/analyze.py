@@ -61,7 +61,8 @@ def main(name: str, arguments: Sequence[str]) -> None:
         f"{len(unread)} could not be opened."
     )
     if aside := sum(len(reading.camera) for reading in readings):
-        print(f"{aside} findings lie on spots of the camera itself and do not count; see the report.")
+        findings = "1 finding lies" if aside == 1 else f"{aside} findings lie"
+        print(f"{findings} on spots of the camera itself and so do not count; see the report.")
     print(f"Report: {given.out / 'report' / 'index.html'}")
     print(f"Tables: {given.out / 'readings.csv'}, {given.out / 'findings.csv'}")
     print("For research, not for diagnosis. Macular oedema is not judged.")

@@ -26,9 +26,10 @@ def main(name: str, arguments: Sequence[str]) -> None:
     )
     given = parser.parse_args(list(arguments))
 
+    from retinalesion.data.spots import told
     from retinalesion.report.cameras import find_cameras  # imports torch, which --help does without
 
-    for one in find_cameras(given.photographs, given.out, checkpoint=given.checkpoint):
-        print(one)
-    print(f"Map: {given.out}; pictures: {given.out.with_name(given.out.stem)}-*.png")
+    for sentence in told(find_cameras(given.photographs, given.out, checkpoint=given.checkpoint)):
+        print(sentence)
+    print(f"Map: {given.out}; to look at: {given.out.with_suffix('.html')}")
     print(f"Use it: retinalesion analyze PHOTOGRAPHS --camera {given.out}")

@@ -25,13 +25,11 @@ from retinalesion.data.twins import groups_of
 from retinalesion.errors import PhotographError
 from retinalesion.pictures import spots_marked
 
-MOST_OF_A_PATIENT = (
-    2  # photographs that enter the mean: a lesion of one patient must not look like the camera
-)
+MOST_OF_A_PATIENT = 2  # photographs that enter the mean: one patient's lesion is not the camera's
+MOST = 1000  # photographs of a camera that enter its mean: more would hardly change it
 ALONE = 7.0  # times the noise, where the mean picture is the only witness
 BESIDE_FINDINGS = 4.5  # where findings have to recur there too
 
-_MOST = 1000  # photographs that enter a mean: more change it no more
 _WORKING = 1072  # longer side of the copies; a microaneurysm is four to five pixels wide there
 _MEDIAN = 1 / 35  # width of the local median, of the longer side: wider than a spot, narrower than the disc
 _RIM = 4  # the rim is blurred, by a quarter of that window
@@ -154,8 +152,8 @@ def _stand_out(
     weight = known.astype(np.float32)
 
     def blurred(sigma: float) -> NDArray[np.float32]:
-        sum = cv2.GaussianBlur(mean * weight, (0, 0), sigma)
-        return np.asarray(sum / np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), 1e-3), np.float32)
+        known_sum = cv2.GaussianBlur(mean * weight, (0, 0), sigma)
+        return np.asarray(known_sum / np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), 1e-3), np.float32)
 
     candidates = []
     for size in _SIZES:
@@ -234,7 +232,7 @@ def survey(photographs: Iterable[Photograph]) -> Survey:
             if not photograph.patient or taken[camera, photograph.patient] <= MOST_OF_A_PATIENT:
                 ids.setdefault(camera, []).append(photograph.id)
     enough = {camera: some for camera, some in ids.items() if len(some) >= FEWEST_PHOTOGRAPHS}
-    return Survey(cameras, {camera: some[:: -(-len(some) // _MOST)] for camera, some in enough.items()})
+    return Survey(cameras, {camera: some[:: -(-len(some) // MOST)] for camera, some in enough.items()})
 
 
 def map_of(

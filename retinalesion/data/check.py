@@ -17,11 +17,11 @@ from rich.progress import track
 from rich.table import Table
 
 from retinalesion.data.camera import MeanPicture, Survey, map_of, marked, relative_to_surroundings, survey
-from retinalesion.data.decode import read_alpha, read_mask, read_photograph, require_same_size
+from retinalesion.data.decode import Camera, read_alpha, read_mask, read_photograph, require_same_size
 from retinalesion.data.field import find_field, to_square
 from retinalesion.data.photograph import Photograph, Pixels, Source
 from retinalesion.data.splits import of_one_patient
-from retinalesion.data.spots import CameraMap
+from retinalesion.data.spots import IN_A_STORE, CameraMap
 from retinalesion.data.store import write_png
 from retinalesion.data.twins import VIEW_SIDE, Pair, find_pairs, groups_of, view_of
 from retinalesion.errors import PhotographError
@@ -85,7 +85,7 @@ def check(source: Source, *, camera: bool = True, jobs: int | None = None) -> li
     means = {one: MeanPicture() for one in cameras.averaged}
     entering = {id: one for one, ids in cameras.averaged.items() for id in ids}
     parallel = joblib.Parallel(n_jobs=jobs or joblib.cpu_count(), return_as="generator")
-    looks = parallel(joblib.delayed(_look)(source, one, one.id in entering) for one in photographs)
+    looks = parallel(joblib.delayed(_look)(source, one, entering.get(one.id)) for one in photographs)
     console = Console(stderr=True)
     shown = track(looks, "Reading", total=len(photographs), console=console, transient=True)
     seen: dict[str, _Seen] = {}
@@ -125,7 +125,7 @@ def show(findings: Sequence[Finding], console: Console | None = None) -> None:
     console.print(f"{len(wrong)} found." if wrong else "Nothing wrong was found.", highlight=False)
 
 
-def _look(source: Source, photograph: Photograph, averaged: bool) -> _Seen:
+def _look(source: Source, photograph: Photograph, camera: Camera | None) -> _Seen:
     try:
         pixels = source.read(photograph)
     except PhotographError as error:
@@ -137,7 +137,8 @@ def _look(source: Source, photograph: Photograph, averaged: bool) -> _Seen:
     ]
     square = to_square(pixels.rgb, find_field(pixels.rgb), VIEW_SIDE)
     present = frozenset(code for code, plane in pixels.planes.items() if plane.any())
-    relative = relative_to_surroundings(pixels.rgb) if averaged else None
+    same = camera and (camera.height, camera.width) == pixels.rgb.shape[:2]  # a header may say otherwise
+    relative = relative_to_surroundings(pixels.rgb) if same else None
     return _Seen(findings, present, pixels.sha256, view_of(square), relative)
 
 
@@ -212,7 +213,7 @@ def _of_cameras(cameras: Iterable[tuple[CameraMap, MeanPicture]]) -> Iterator[Fi
         picture = Path(mkdtemp(prefix="retinalesion-"), "camera.png")
         write_png(picture, marked(one, mean.picture()))
         places = ", ".join(f"{number} ({s.x:.0f}, {s.y:.0f})" for number, s in enumerate(one.spots, 1))
-        yield Finding("camera", "", f"{one} Their places (x, y): {places}. Picture: {picture}")
+        yield Finding("camera", "", f"{one} {IN_A_STORE} Their places (x, y): {places}. Picture: {picture}")
 
 
 def _with_twins_grades(

@@ -31,7 +31,7 @@ _EIGHT_BIT = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"})
 _LONGEST_NAME = 60
 _MODEL, _CAMERA_TAGS, _SERIAL = 0x0110, 0x8769, 0xA431  # of EXIF
 _TURNS_ASIDE = frozenset({5, 6, 7, 8})  # EXIF orientations that swap width and height
-_ORIENTATION = 0x0112
+_ORIENTATION, _ORIENTATIONS = 0x0112, frozenset(range(1, 9))
 
 
 class Camera(NamedTuple):
@@ -42,16 +42,19 @@ class Camera(NamedTuple):
         height: likewise.
         model: by EXIF; empty where there is none.
         serial: likewise.
+        turned: EXIF's orientation, 1 for upright: dust turns with the picture.
     """
 
     width: int
     height: int
     model: str = ""
     serial: str = ""
+    turned: int = 1
 
     def __str__(self) -> str:
         named = " ".join(filter(None, (self.model, self.serial)))
-        return f"{self.width} x {self.height} pixels" + (f", {named}" if named else "")
+        turned = f", turned (orientation {self.turned})" if self.turned != 1 else ""
+        return f"{self.width} x {self.height} pixels{turned}" + (f", {named}" if named else "")
 
 
 def sha256_of(path: Path) -> str:
@@ -163,12 +166,14 @@ def camera_of(path: Path) -> Camera:
         try:
             # Pillow decodes all of a PNG in search of tags, and tells a TIFF's size turned already.
             tags = image.getexif() if image.format != "PNG" or "exif" in image.info else Image.Exif()
-            if tags.get(_ORIENTATION) in _TURNS_ASIDE and image.format != "TIFF":
+            told = tags.get(_ORIENTATION)
+            turned = told if told in _ORIENTATIONS else 1
+            if turned in _TURNS_ASIDE and image.format != "TIFF":
                 width, height = height, width
             model, serial = _told(tags.get(_MODEL)), _told(tags.get_ifd(_CAMERA_TAGS).get(_SERIAL))
         except Exception:  # damaged tags tell nothing, and the pixels are sound
-            model = serial = ""
-        return Camera(width, height, model, serial)
+            model, serial, turned = "", "", 1
+        return Camera(width, height, model, serial, turned)
 
 
 def _told(value: object) -> str:

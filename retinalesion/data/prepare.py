@@ -21,10 +21,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from retinalesion.data.camera import MeanPicture, Survey, map_of, marked, relative_to_surroundings, survey
+from retinalesion.data.decode import Camera
 from retinalesion.data.field import find_field, grow, plane_to_square, to_square
 from retinalesion.data.photograph import Bits, Disc, Photograph, Pixels, Source
 from retinalesion.data.splits import make_splits, of_one_patient
-from retinalesion.data.spots import FILE, CameraMap, write_cameras
+from retinalesion.data.spots import FILE, IN_A_STORE, CameraMap, write_cameras
 from retinalesion.data.store import (
     Box,
     Row,
@@ -204,14 +205,17 @@ def _require_same(path: Path, there: dict[str, Any], here: dict[str, Any]) -> No
     if differing:
         raise UserError(
             f"{path} holds a store made with other arguments ({'; '.join(differing)}). "
-            "Name another folder, or delete this one."
+            "Name another folder, or delete this one"
+            + (", or add --no-camera." if there.get("camera") is False and here["camera"] else ".")
         )
 
 
 # -------------------------------------------------------------------------------------------- one photograph
 
 
-def _prepare_one(source: Source, record: Photograph, path: Path, side: int, averaged: bool) -> _Outcome:
+def _prepare_one(
+    source: Source, record: Photograph, path: Path, side: int, camera: Camera | None
+) -> _Outcome:
     pixels = source.read(record)
     field = find_field(pixels.rgb)
     box = grow(field, [*pixels.planes.values(), *pixels.ignored.values()])
@@ -223,7 +227,7 @@ def _prepare_one(source: Source, record: Photograph, path: Path, side: int, aver
     if ignored:
         write_png(path / "ignored" / f"{record.id}.png", pack(ignored, side))
     write_png(path / "unfinished" / f"{record.id}.png", view_of(to_square(pixels.rgb, field, VIEW_SIDE)))
-    if averaged:
+    if camera and (camera.height, camera.width) == pixels.rgb.shape[:2]:  # a header may say otherwise
         write_png(_relative_file(path, record.id), relative_to_surroundings(pixels.rgb))
     empty = np.zeros(0, np.bool_)
     outcome = _Outcome(
@@ -245,10 +249,10 @@ def _relative_file(path: Path, id: str) -> Path:
 
 
 def _prepare_in_worker(
-    source: Source, record: Photograph, path: Path, side: int, averaged: bool
+    source: Source, record: Photograph, path: Path, side: int, camera: Camera | None
 ) -> _Outcome | Skipped:
     try:
-        return _prepare_one(source, record, path, side, averaged)
+        return _prepare_one(source, record, path, side, camera)
     except PhotographError as error:
         return Skipped(record.id, str(record.file or ""), str(error))
 
@@ -288,13 +292,13 @@ def _prepare_all(
     jobs: int | None,
 ) -> tuple[dict[str, _Outcome], list[Skipped]]:
     outcomes: dict[str, _Outcome] = {}
-    entering = {id for ids in cameras.averaged.values() for id in ids}
+    entering = {id: camera for camera, ids in cameras.averaged.items() for id in ids}
     for record in records:
         known = _outcome_at(path / "unfinished" / f"{record.id}.json")
         lost = record.id in entering and not cv2.haveImageReader(str(_relative_file(path, record.id)))
         if known and not lost:
             outcomes[record.id] = known
-    left = [(record, record.id in entering) for record in records if record.id not in outcomes]
+    left = [(record, entering.get(record.id)) for record in records if record.id not in outcomes]
     skipped: list[Skipped] = []
     columns = (TextColumn("prepare"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -315,17 +319,16 @@ def _prepare_all(
 
 
 def _results(
-    source: Source, records: Iterable[tuple[Photograph, bool]], path: Path, side: int, jobs: int
+    source: Source, records: Iterable[tuple[Photograph, Camera | None]], path: Path, side: int, jobs: int
 ) -> Iterator[tuple[str, _Outcome | Skipped]]:
     if jobs <= 1:
-        for record, averaged in records:
-            yield record.id, _prepare_in_worker(source, record, path, side, averaged)
+        for record, camera in records:
+            yield record.id, _prepare_in_worker(source, record, path, side, camera)
         return
     parallel = joblib.Parallel(jobs, return_as="generator_unordered", batch_size=1)
     try:
         yield from parallel(
-            joblib.delayed(_named_in_worker)(source, record, path, side, averaged)
-            for record, averaged in records
+            joblib.delayed(_named_in_worker)(source, record, path, side, camera) for record, camera in records
         )
     except TerminatedWorkerError as error:
         raise UserError(
@@ -335,10 +338,10 @@ def _results(
 
 
 def _named_in_worker(
-    source: Source, record: Photograph, path: Path, side: int, averaged: bool
+    source: Source, record: Photograph, path: Path, side: int, camera: Camera | None
 ) -> tuple[str, _Outcome | Skipped]:
     cv2.setNumThreads(1)  # the cores are taken by the other photographs
-    return record.id, _prepare_in_worker(source, record, path, side, averaged)
+    return record.id, _prepare_in_worker(source, record, path, side, camera)
 
 
 # -------------------------------------------------------------------------------------------- after the last
@@ -358,7 +361,7 @@ def _finish(
     by_id = {record.id: record for record in records}
     alike = [pair[:2] for pair in pairs]
     maps = _camera_maps(path, cameras, by_id, alike + of_one_patient(by_id))
-    notes += map(str, maps)
+    notes += [f"{one} {IN_A_STORE}" if one.spots else str(one) for one in maps]
     numbers = {one.camera: number for number, one in enumerate(maps, 1)}
     twins = twins_of(by_id, pairs)
     grades = {id: grade_of(id, by_id, twins) for id in by_id}
@@ -412,7 +415,8 @@ def _camera_maps(
     """The spots of every camera that has photographs enough, kept in the store with the mean pictures."""
     maps: list[CameraMap] = []
     for camera, entering in cameras.averaged.items():
-        ids, mean = [id for id in entering if id in photographs], MeanPicture()
+        used = [id for id in entering if id in photographs]
+        ids, mean = [id for id in used if _relative_file(path, id).exists()], MeanPicture()
         for id in ids:
             mean.add(read_png(_relative_file(path, id), cv2.IMREAD_GRAYSCALE))
         if ids:

@@ -17,9 +17,10 @@ from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
 
 FEWEST_PHOTOGRAPHS, FEWEST_GROUPS = 30, 15
-ON_IT = 0.5  # share of a region's area from which it is the camera's; what only partly lies on a spot stays
+ON_IT = 0.5  # share of a region's area from which it is the camera's; of what has less on a spot all stays
 FILE = "cameras.json"  # in a store, and in an analysis
 CLEAN = "What is found there is the camera's and does not count. Have its lens and its sensor cleaned."
+IN_A_STORE = "Training ignores these places, and tests leave out what is found there."
 
 Kind = Literal["dark", "bright"]
 # What a spot of either kind is taken for.
@@ -92,13 +93,15 @@ class CameraMap(NamedTuple):
             )
             if count
         ]
-        return f"{seen}: {' and '.join(kinds)}. {CLEAN}"
+        return f"{seen}: {' and '.join(kinds)}."
 
 
 def told(cameras: Sequence[CameraMap]) -> list[str]:
     """What is to say of cameras: of each that was looked at, and of many others in one line."""
     few = [one for one in cameras if not one.looked]
-    sentences = [str(one) for one in cameras if one.looked or len(few) <= _MOST_TOLD]
+    sentences = [
+        f"{one} {CLEAN}" if one.spots else str(one) for one in cameras if one.looked or len(few) <= _MOST_TOLD
+    ]
     if len(few) > _MOST_TOLD:
         photographs = sum(one.photographs for one in few)
         sentences.append(
@@ -195,17 +198,17 @@ def read_cameras(file: Path) -> tuple[CameraMap, ...]:
     try:
         if file.stat().st_size > _LARGEST_FILE:
             raise ValueError("too large")
-        told = json.loads(file.read_text("utf-8"))
-        if told["format"] != _FORMAT:
+        plain = json.loads(file.read_text("utf-8"))
+        if plain["format"] != _FORMAT:
             raise UserError(
-                f"{file}: format {told['format']}, but this version reads {_FORMAT}. Make it anew."
+                f"{file}: format {plain['format']}, but this version reads {_FORMAT}. Make it anew."
             )
-        return tuple(_camera_map(plain) for plain in told["cameras"])
+        return tuple(_camera_map(one) for one in plain["cameras"])
     except FileNotFoundError as error:
         raise UserError(
             f"{file}: no such file. Make one with: retinalesion camera PHOTOGRAPHS --out {file}"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(
             f"{file}: is not a map of cameras ({error}). Make one with: retinalesion camera"
         ) from error
@@ -213,6 +216,7 @@ def read_cameras(file: Path) -> tuple[CameraMap, ...]:
 
 def _camera_map(plain: Mapping[str, Any]) -> CameraMap:
     camera = Camera(int(plain["width"]), int(plain["height"]), str(plain["model"]), str(plain["serial"]))
+    camera = camera._replace(turned=int(plain.get("turned", 1)))
     spots = []
     for one in plain["spots"]:
         figures = {key: float(one[key]) for key in ("x", "y", "radius", "depth", "strength")}

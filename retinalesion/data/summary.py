@@ -47,7 +47,7 @@ def print_store(store: Store, console: Console) -> None:
         column.justify = "right"
     console.print(lesions)
     for sentence in _remarks(store):
-        console.print(f"- {sentence}", soft_wrap=True, highlight=False)
+        console.print(f"- {sentence}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _remarks(store: Store) -> list[str]:

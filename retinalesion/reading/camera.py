@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import pdtrc
 
-from retinalesion.data.camera import BESIDE_FINDINGS, MeanPicture, relative_to_surroundings
+from retinalesion.data.camera import BESIDE_FINDINGS, MOST, MeanPicture, relative_to_surroundings
 from retinalesion.data.decode import Camera, camera_of
 from retinalesion.data.photograph import Bits
 from retinalesion.data.spots import FEWEST_PHOTOGRAPHS, MISTAKEN, CameraMap, Spot, regions_on, spots_drawn
@@ -43,6 +43,7 @@ class Cameras:
 
     def __init__(self, photographs: Mapping[Camera, int]) -> None:
         self.photographs = photographs
+        self._met: Counter[Camera] = Counter()
         self._means: dict[Camera, MeanPicture] = {}
         self._views: dict[Camera, dict[str, NDArray[np.uint8]]] = {}
 
@@ -64,7 +65,9 @@ class Cameras:
             rgb: uint8 (height, width, 3).
             square: its field of view, uint8 (s, s, 3).
         """
-        if self.photographs.get(camera, 0) < FEWEST_PHOTOGRAPHS:
+        photographs = self.photographs.get(camera, 0)
+        self._met[camera] += 1
+        if photographs < FEWEST_PHOTOGRAPHS or self._met[camera] % -(-photographs // MOST):
             return
         self._means.setdefault(camera, MeanPicture()).add(relative_to_surroundings(rgb))
         self._views.setdefault(camera, {})[id] = view_of(square)
@@ -80,8 +83,9 @@ class Cameras:
         found = []
         for camera, photographs in self.photographs.items():
             mean = self._means.get(camera)
-            if mean is None:
-                found.append((CameraMap(camera, photographs, photographs), np.zeros((1, 1), np.uint8)))
+            if mean is None:  # too few, or none of them can be read
+                few = min(photographs, self._met[camera])
+                found.append((CameraMap(camera, few, few), np.zeros((1, 1), np.uint8)))
                 continue
             views = self._views[camera]
             pairs = find_pairs({id: id for id in views}, views)
@@ -114,27 +118,32 @@ def recurring(
         (spot.kind, (spot.x + 0.5) * to_x - 0.5, (spot.y + 0.5) * to_y - 0.5, spot.radius * max(to_x, to_y))
         for spot in spots
     ]
-    places: dict[str, list[tuple[NDArray[np.float64], int]]] = {kind: [] for kind in MISTAKEN}
+    places: dict[str, list[tuple[NDArray[np.float64], float]]] = {kind: [] for kind in MISTAKEN}
     for group in groups:
-        for kind, codes in MISTAKEN.items():
-            centres = [
-                ((finding.x + 0.5) * to_x - 0.5, (finding.y + 0.5) * to_y - 0.5)
-                for reading in group
-                for finding in reading.findings
-                if finding.lesion in codes
-            ]
-            places[kind].append((np.array(centres, np.float64).reshape(-1, 2), len(group)))
+        for reading in group:
+            for kind, codes in MISTAKEN.items():
+                centres = [
+                    ((finding.x + 0.5) * to_x - 0.5, (finding.y + 0.5) * to_y - 0.5)
+                    for finding in reading.findings
+                    if finding.lesion in codes
+                ]
+                if centres:
+                    places[kind].append((np.array(centres, np.float64), 1 / len(group)))
     free = {kind: _without_discs(known, discs, kind) for kind in MISTAKEN}
     kept = []
     for spot, (kind, x, y, radius) in zip(spots, discs, strict=True):
         ring, area = _ring(free[kind], x, y, radius)
-        found = expected = 0.0
-        for at, photographs in places[kind]:
+        disc = math.pi * radius**2
+        found = around = 0.0
+        for at, weight in places[kind]:
             away = np.hypot(at[:, 0] - x, at[:, 1] - y)
-            found += min(1.0, (away <= radius).sum() / photographs)
+            found += weight * bool((away <= radius).any())
             near = np.rint(at[away <= radius + _TO]).astype(int)
-            expected += ring[near[:, 1], near[:, 0]].sum() / photographs
-        expected *= math.pi * radius**2 / max(area, 1)
+            around += weight * float(ring[near[:, 1], near[:, 0]].sum())
+        if area < disc:  # crowded by other spots: nothing to compare with
+            continue
+        expected = around * disc / area
+        found = round(found, 6)  # ten times a tenth of a group
         if found >= FEWEST and pdtrc(math.floor(found) - 1, max(expected, 1e-6)) < CHANCE:
             kept.append(spot._replace(found=math.floor(found)))
     return tuple(kept)

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from retinalesion.data.decode import SUFFIXES, Camera, camera_of, read_photograph
 from retinalesion.data.field import to_square
-from retinalesion.data.spots import Spot, read_cameras, spots_in, told
+from retinalesion.data.spots import FILE, CameraMap, Spot, read_cameras, spots_in, told
 from retinalesion.data.store import Row, Store, read_png, unpack
 from retinalesion.errors import PhotographError, UserError
 from retinalesion.reading.camera import Cameras, set_aside
@@ -61,7 +61,10 @@ def analyze(
     stores = {item[0].path: item[0] for _, item in work if isinstance(item, tuple)}
     stored = {path: spots_in(store) if camera != "none" else {} for path, store in stores.items()}
     files = [item for _, item in work if isinstance(item, Path)]
-    known = _known_spots(camera, files)
+    stores = {item[0].path: item[0] for _, item in work if isinstance(item, tuple)}
+    used = _known_maps(camera, files, list(stores.values()))
+    known = {one.camera: one.spots for one in used} if camera != "auto" else {}
+    stored = {path: spots_in(store) if camera != "none" else {} for path, store in stores.items()}
     reader = Reader.from_checkpoint(checkpoint or box())
     outputs.begin()
     cameras = Cameras.of_files(files) if camera == "auto" else None
@@ -80,14 +83,11 @@ def analyze(
             raise
     readings = {id: one.reading for id, one in seen.items()}
     maps = cameras.maps(readings) if cameras else []
-    for sentence in told([one for one, _ in maps]):
-        Console(stderr=True).print(sentence, highlight=False, soft_wrap=True)
-    for one, _ in maps:
-        for id, read in seen.items() if one.spots else ():
-            if read.camera == one.camera:
-                with suppress(PhotographError):  # gone since it was read: it stays as it is
-                    readings[id] = _without_spots(reader, outputs, read, one.spots)
-    outputs.finish(list(readings.values()), maps)
+    if len(files) > 1:
+        for sentence in told([one for one, _ in maps]):
+            Console(stderr=True).print(sentence, markup=False, highlight=False, soft_wrap=True)
+    readings |= _freed(reader, outputs, seen, {one.camera: one.spots for one, _ in maps if one.spots})
+    outputs.finish(list(readings.values()), [*((one, None) for one in used), *maps])
     return list(readings.values())
 
 
@@ -112,6 +112,7 @@ def _read_file(
         rgb, camera = read_photograph(file), camera_of(file)
     except PhotographError as error:
         return _Read(reader.unread(file, id, error))
+    camera = camera._replace(width=rgb.shape[1], height=rgb.shape[0])  # headers may say otherwise
     seen = reader.see(rgb, str(file), id, known.get(camera, ()))
     if cameras and seen.reading.quality and seen.reading.quality.gradable:
         cameras.add(camera, id, rgb, seen.square)
@@ -130,27 +131,49 @@ def _read_row(
     return _Read(outputs.write(seen, *truth))
 
 
-def _without_spots(reader: Reader, outputs: Outputs, read: _Read, spots: Sequence[Spot]) -> Reading:
-    """The reading without what lies on spots that are known only now; its pictures are drawn anew."""
-    planes = read_png(outputs.planes_of(read.reading.id), cv2.IMREAD_GRAYSCALE)
-    reading, planes, aside = set_aside(read.reading, planes, spots, read.faint)
-    if not reading.camera or read.file is None:
-        return read.reading
-    reading = concluded(reading, reader.model)
-    square = to_square(read_photograph(read.file), reading.box, reader.side)
-    outputs.draw(reading, square, planes, aside)
-    return reading
+def _freed(
+    reader: Reader, outputs: Outputs, seen: Mapping[str, _Read], spots: Mapping[Camera, Sequence[Spot]]
+) -> dict[str, Reading]:
+    """Readings without what lies on spots that are known only now; their pictures are drawn anew."""
+    readings: dict[str, Reading] = {}
+    drawing = True
+    for id, read in seen.items():
+        if read.file is None or read.camera is None or read.camera not in spots:
+            continue
+        planes = read_png(outputs.planes_of(id), cv2.IMREAD_GRAYSCALE)
+        reading, planes, aside = set_aside(read.reading, planes, spots[read.camera], read.faint)
+        if not reading.camera:
+            continue
+        readings[id] = reading = concluded(reading, reader.model)
+        try:
+            if drawing:
+                square = to_square(read_photograph(read.file), reading.box, reader.side)
+                outputs.draw(reading, square, planes, aside)
+        except PhotographError as error:  # gone since it was read
+            Console(stderr=True).print(f"not drawn anew: {error}", markup=False, soft_wrap=True)
+        except KeyboardInterrupt:  # tables and report come all the same
+            Console(stderr=True).print("Stopped: the pictures still show what lies on the camera's spots.")
+            drawing = False
+    return readings
 
 
-def _known_spots(camera: Path | str, files: Sequence[Path]) -> Mapping[Camera, Sequence[Spot]]:
-    """The spots of each camera in a file; none where none is named.
+def _known_maps(camera: Path | str, files: Sequence[Path], stores: Sequence[Store]) -> list[CameraMap]:
+    """The maps that are known before anything is read: of a file, else of the stores.
 
     Raises:
-        UserError: no such file, or a photograph is of none of its cameras.
+        UserError: no such file, or a photograph is of none of its cameras, or a store brings its own.
     """
-    if camera in ("auto", "none"):
-        return {}
-    known = {one.camera: one.spots for one in read_cameras(Path(camera)) if one.looked}
+    if camera == "none":
+        return []
+    if camera == "auto":
+        kept = [store.path / FILE for store in stores if (store.path / FILE).is_file()]
+        return [one for file in kept for one in read_cameras(file)]
+    if stores:
+        raise UserError(
+            f"{stores[0].path}: the spots of a store's cameras are found by prepare. Leave --camera out."
+        )
+    maps = [one for one in read_cameras(Path(camera)) if one.looked]
+    known = [one.camera for one in maps]
     for file in files:
         with suppress(PhotographError):  # told when it is read
             if (own := camera_of(file)) not in known:
@@ -159,7 +182,7 @@ def _known_spots(camera: Path | str, files: Sequence[Path]) -> Mapping[Camera, S
                     f"{camera} is no map of the camera of {file} ({own}). It holds: {cameras}. "
                     "Name the map of that camera, leave --camera out, or switch off with --camera none."
                 )
-    return known
+    return maps
 
 
 def tracked(work: Sequence[Item], title: str) -> Iterator[Item]:
@@ -224,9 +247,7 @@ def _listed(named: Sequence[Path], split: str, out: Path) -> Iterator[Item]:
 
 
 def _is_photograph(file: Path) -> bool:
-    picture = re.fullmatch(r"(.+)-\d+\.png", file.name)  # `find_cameras` puts them beside its map
-    ours = bool(picture and file.with_name(f"{picture[1]}.json").is_file())
-    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and not ours
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
 
 
 def _unique(name: str, taken: set[str]) -> str:

@@ -1,12 +1,26 @@
 """`find_cameras`: the cameras' own spots from a batch of photographs, for small batches to come."""
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from html import escape
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
 from retinalesion.data.camera import marked
-from retinalesion.data.decode import camera_of, read_photograph
-from retinalesion.data.spots import FEWEST_GROUPS, FEWEST_PHOTOGRAPHS, CameraMap, told, write_cameras
-from retinalesion.data.store import write_png
+from retinalesion.data.decode import Camera, camera_of, read_photograph
+from retinalesion.data.spots import (
+    FEWEST_GROUPS,
+    FEWEST_PHOTOGRAPHS,
+    CameraMap,
+    read_cameras,
+    told,
+    write_cameras,
+)
+from retinalesion.data.store import replace_file
 from retinalesion.errors import PhotographError, UserError
 from retinalesion.reading.camera import Cameras
 from retinalesion.reading.reader import Reader
@@ -24,24 +38,27 @@ def find_cameras(
 
     Args:
         photographs: files or folders (searched through).
-        out: the file to write, which `analyze` takes as ``camera``; pictures get its name and a number.
+        out: the file to write, which `analyze` takes as ``camera``; a page of the same name shows pictures.
         checkpoint: of a run, or a portable one; None for the model in the box.
 
     Returns:
-        The cameras of which there were photographs enough.
+        The cameras; the file holds those of which there were photographs enough.
 
     Raises:
-        UserError: nothing to read, a store was named, or no camera has photographs enough.
+        UserError: nothing to read, a store was named, the file holds something else, or no camera has
+            photographs enough.
     """
     file = Path(out)
     if file.is_dir():
         raise UserError(f"{file} is a folder. Name a file: --out {file / 'cameras.json'}")
+    if file.exists():
+        read_cameras(file)  # nothing but an earlier map is replaced
     work = listed(photographs, "all", file)
     if any(isinstance(item, tuple) for _, item in work):
-        raise UserError("A store holds its cameras' spots in cameras.json already. Name photographs instead.")
+        raise UserError("The spots of a store's cameras are found by prepare. Name photographs instead.")
     cameras = Cameras.of_files(item for _, item in work if isinstance(item, Path))
     if max(cameras.photographs.values(), default=0) < FEWEST_PHOTOGRAPHS:
-        raise _too_few(cameras, {})
+        raise _too_few(cameras.photographs)
     readings: dict[str, Reading] = {}
     reader = Reader.from_checkpoint(checkpoint or box())
     for id, item in tracked(work, "camera"):
@@ -53,20 +70,34 @@ def find_cameras(
             continue
         seen = reader.see(rgb, str(item), id)
         if seen.reading.quality and seen.reading.quality.gradable:
-            cameras.add(camera, id, rgb, seen.square)
+            cameras.add(camera._replace(width=rgb.shape[1], height=rgb.shape[0]), id, rgb, seen.square)
             readings[id] = seen.reading
-    found = [(one, mean) for one, mean in cameras.maps(readings) if one.looked]
+    maps = cameras.maps(readings)
+    found = [(one, mean) for one, mean in maps if one.looked]
     if not found:
-        raise _too_few(cameras, readings)
+        raise _too_few({one.camera: one.photographs for one, _ in maps})
     write_cameras(file, [one for one, _ in found])
-    for number, (one, mean) in enumerate(found, 1):
-        write_png(file.with_name(f"{file.stem}-{number}.png"), marked(one, mean))
-    return [one for one, _ in found]
+    _write_page(file.with_suffix(".html"), found)
+    return [one for one, _ in maps]
 
 
-def _too_few(cameras: Cameras, readings: Mapping[str, Reading]) -> UserError:
+def _write_page(file: Path, found: Sequence[tuple[CameraMap, NDArray[np.uint8]]]) -> None:
+    """The pictures as a page of one file, so that no folder of photographs gets a picture more."""
+    parts = ["<!DOCTYPE html><meta charset='utf-8'><title>Spots of cameras</title>"]
+    for one, mean in found:
+        picture = BytesIO()
+        Image.fromarray(marked(one, mean)).save(picture, "PNG")
+        coded = b64encode(picture.getvalue()).decode()
+        parts.append(
+            f"<p>{escape(' '.join(told([one])))}</p><img src='data:image/png;base64,{coded}' alt=''>"
+        )
+    replace_file(file, lambda beside: beside.write_text("\n".join(parts), "utf-8"))
+
+
+def _too_few(photographs: Mapping[Camera, int]) -> UserError:
+    few = [CameraMap(camera, count, count) for camera, count in photographs.items()]
     return UserError(
-        "\n".join(told([one for one, _ in cameras.maps(readings)]))
-        or f"No photograph could be read. {FEWEST_PHOTOGRAPHS} photographs of one camera, of "
-        f"{FEWEST_GROUPS} patients, are needed."
+        "\n".join(told(few))
+        or f"No photograph could be read. {FEWEST_PHOTOGRAPHS} photographs of one camera, "
+        f"of {FEWEST_GROUPS} patients, are needed."
     )

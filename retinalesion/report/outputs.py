@@ -90,7 +90,7 @@ class Outputs:
         if self.probabilities:
             for code in reading.learned:
                 own = from_square(seen.maps[CODES.index(code)], reading.box, seen.planes.shape)
-                # Halves go down, so that the map above one half is the plane.
+                # Halves go down, so that the map above one half is the plane and what was set aside.
                 sixteen_bit = np.ceil(own * FULL - 0.5).astype(np.uint16)
                 write_png(self.folder / "probabilities" / f"{reading.id}_{code}.png", sixteen_bit)
         return reading
@@ -126,13 +126,14 @@ class Outputs:
         write_pictures(self.folder / "report", reading.id, square, found, truth, annotated, aside=grey)
 
     def finish(
-        self, readings: Sequence[Reading], cameras: Sequence[tuple[CameraMap, NDArray[np.uint8]]] = ()
+        self, readings: Sequence[Reading], cameras: Sequence[tuple[CameraMap, NDArray[np.uint8] | None]] = ()
     ) -> Path:
         """Write lines, tables and the report.
 
         Args:
             readings: of the whole batch, with unique ids.
-            cameras: that took them, where their spots were looked for, and the mean picture of each.
+            cameras: that took them, where their spots are known or were looked for, and the mean picture of
+                each, where there is one.
 
         Returns:
             The report's page.
@@ -168,6 +169,7 @@ def photograph_row(reading: Reading) -> dict[str, Any]:
         "referable_reason": reading.referable_reason,
         "quality": "" if quality is None else "; ".join(quality.reasons),
         "truth_grade": _known(reading.truth_grade),
+        "on_camera_spots": "" if reading.error else len(reading.camera),
         "error": reading.error,
     }
     graded = reading.grade_probabilities or ("",) * len(GRADES)

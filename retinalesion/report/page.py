@@ -15,7 +15,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from retinalesion.data.spots import CameraMap, told
+from retinalesion.data.spots import CLEAN, CameraMap, told
 from retinalesion.data.store import replace_file
 from retinalesion.lesions import GRADES, LESIONS
 from retinalesion.pictures import ASIDE, RINGS, Picture
@@ -27,7 +27,7 @@ _HERE = Path(__file__).parent
 
 
 def write_report(
-    folder: Path, readings: Sequence[Reading], cameras: Sequence[tuple[CameraMap, Picture]] = ()
+    folder: Path, readings: Sequence[Reading], cameras: Sequence[tuple[CameraMap, Picture | None]] = ()
 ) -> Path:
     """Write the report of a batch; written again into the same folder, it takes the place of the old one.
 
@@ -37,7 +37,8 @@ def write_report(
     Args:
         folder: for the report; made if it is not there.
         readings: with unique ids, in the order of the list.
-        cameras: that took the photographs, and the mean picture of each, uint8 (h, w), of any size.
+        cameras: that took the photographs, and the mean picture of each, uint8 (h, w), of any size; None
+            where only the map is known.
 
     Returns:
         The page to open.
@@ -55,7 +56,8 @@ def write_report(
     looked = [(camera, mean) for camera, mean in cameras if camera.looked]
     shutil.rmtree(folder / "cameras", ignore_errors=True)
     for number, (camera, mean) in enumerate(looked, 1):
-        write_camera(folder, number, camera, mean)
+        if mean is not None:
+            write_camera(folder, number, camera, mean)
     page = (
         environment()
         .get_template("index.html")
@@ -67,6 +69,8 @@ def write_report(
             referenced=any(row.reference for row in rows),
             models=sorted({reading.model for reading in readings if reading.model}),
             cameras=looked,
+            count=len(cameras),
+            clean=CLEAN,
             too_few=told([camera for camera, _ in cameras if not camera.looked]),
             spots=sum(len(camera.spots) for camera, _ in looked),
             colours={"aside": ASIDE, **RINGS},

@@ -207,9 +207,9 @@ def show(table: Sequence[Mapping[str, Any]], about: Mapping[str, Any], kind: Sco
             shown.add_row(row["lesion"], present, *scores, bounds, style=style)
     console = Console()
     console.print(shown)
-    if with_spots := about.get("left out on the camera's spots"):
+    if with_spots := about.get("photographs with known camera spots"):
         console.print(
-            f"What lies on spots of the camera itself is left out, in {with_spots} of the photographs."
+            f"Of {with_spots} photographs the camera's own spots are known; what is found there is left out."
         )
     if about["DR0 photographs"]:
         share = about["share with any finding"]
@@ -263,7 +263,7 @@ class TestTables(Callback):
             "tested on": tested_on(trainer),
             **task.cost,
             "threshold": metrics.THRESHOLD,
-            "left out on the camera's spots": _photographs_with_spots(trainer, rows)
+            "photographs with known camera spots": _photographs_with_spots(trainer, rows)
             if task.scores is BY_PIXEL
             else 0,
             **healthy_figures(rows, learned),

@@ -16,7 +16,15 @@ from retinalesion.data.camera import (
 )
 from retinalesion.data.decode import Camera, camera_of, read_photograph
 from retinalesion.data.photograph import Photograph
-from retinalesion.data.spots import CameraMap, Spot, read_cameras, regions_on, spots_drawn, write_cameras
+from retinalesion.data.spots import (
+    CameraMap,
+    Spot,
+    read_cameras,
+    regions_on,
+    spots_drawn,
+    told,
+    write_cameras,
+)
 from retinalesion.data.store import Box
 from retinalesion.errors import PhotographError, UserError
 from retinalesion.lesions import CODES
@@ -239,13 +247,13 @@ def test_maps_survive_their_file(tmp_path):
 
 
 def test_a_map_says_what_to_do():
-    few, spots = str(MAPS[1]), str(MAPS[0])
+    spots, few = told(MAPS)
     assert not MAPS[1].looked
     assert "3 photographs" in few
     assert "too few" in few
     assert "30 are needed" in few
-    for told in ("210 photographs", "1 dark", "dust", "1 bright", "reflexes"):
-        assert told in spots
+    for words in ("210 photographs", "1 dark", "dust", "1 bright", "reflexes"):
+        assert words in spots
     assert "cleaned" in spots
     assert "no spots" in str(MAPS[0]._replace(spots=()))
 
@@ -369,7 +377,7 @@ def test_of_a_patient_two_enter_and_below_thirty_none(folder):
 
 
 def test_of_very_many_photographs_some_enter_evenly(folder, monkeypatch):
-    monkeypatch.setattr("retinalesion.data.camera._MOST", 40)
+    monkeypatch.setattr("retinalesion.data.camera.MOST", 40)
     ids = survey(folder(a=[""] * 100)).averaged[Camera(60, 40)]
     assert ids == [f"a{number}" for number in range(0, 100, 3)]
 
@@ -392,3 +400,14 @@ def test_a_camera_is_looked_at_only_with_enough_photographs_of_enough_eyes(photo
     one = map_of(CAMERA, mean, ids, [("p0", id) for id in ids[1:alike]] + [("p1", "of another camera")])
     assert one[1:3] == (photographs, photographs - alike + 1)
     assert one.looked == bool(one.spots) == looked
+
+
+def test_photographs_turned_upside_down_are_another_cameras(tmp_path):
+    for orientation in (1, 3):
+        tags = Image.Exif()
+        tags[0x0112] = orientation
+        Image.new("RGB", (40, 30)).save(tmp_path / f"{orientation}.jpg", exif=tags)
+    upright, turned = (camera_of(tmp_path / f"{orientation}.jpg") for orientation in (1, 3))
+    assert upright == Camera(40, 30)
+    assert turned == Camera(40, 30, turned=3)
+    assert "turned" in str(turned)

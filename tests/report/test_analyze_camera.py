@@ -1,5 +1,6 @@
 """From dusty photographs to readings that know nothing of the dust, by a reader that takes every speck."""
 
+import base64
 import csv
 import json
 import re
@@ -10,8 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from retinalesion.cli import main
+from retinalesion.data.decode import Camera
 from retinalesion.data.quality import LIMITS
 from retinalesion.data.spots import read_cameras
 from retinalesion.errors import UserError
@@ -20,6 +23,7 @@ from retinalesion.reading.camera import Cameras
 from retinalesion.reading.reader import Model, Reader
 from retinalesion.report.analyze import analyze
 from retinalesion.report.cameras import find_cameras
+from retinalesion.report.outputs import Outputs
 
 SIZE = (200, 200)
 DUST, REFLEX = (70, 60), (140, 90)
@@ -178,7 +182,7 @@ def test_the_map_of_a_batch_serves_for_a_single_photograph(auto, dusty, tmp_path
         file, single = dusty / f"{id}.png", tmp_path / id
         assert run(file, single, camera=out / "cameras.json") == {id: readings[id]}
         assert pictures(single, id) == pictures(out, id)
-        assert not (single / "cameras.json").exists()
+        assert read_cameras(single / "cameras.json") == (one,), "what was used is told"
 
 
 def test_who_looks_for_no_spots_leaves_no_map_of_an_earlier_analysis(auto, dusty, tmp_path):
@@ -222,7 +226,7 @@ def test_the_command_says_what_was_set_aside_and_that_the_camera_wants_cleaning(
     words = ["--out", str(tmp_path / "out"), "--checkpoint", "specks"]
     assert main(["analyze", str(tmp_path), *words, "--camera", str(auto[0] / "cameras.json")]) == 0
     shown = capsys.readouterr().out
-    assert "2 findings lie on spots of the camera itself and do not count" in shown
+    assert "2 findings lie on spots of the camera itself and so do not count" in shown
     assert "1 could not be opened" in shown
 
 
@@ -235,9 +239,12 @@ def mapped(dusty, tmp_path_factory):
 
 
 def test_the_camera_command_writes_the_map_and_a_picture(mapped, auto):
-    assert {file.name for file in mapped.parent.iterdir()} == {"room 3.json", "room 3-1.png"}
+    assert {file.name for file in mapped.parent.iterdir()} == {"room 3.json", "room 3.html"}
     assert read_cameras(mapped) == read_cameras(auto[0] / "cameras.json")
-    picture = cv2.imread(str(mapped.with_name("room 3-1.png"))).astype(int)
+    page = mapped.with_suffix(".html").read_text("utf-8")
+    assert "1 dark spot of its own (dust)" in page
+    coded = base64.b64decode(re.search("base64,([^']+)'", page)[1])
+    picture = cv2.imdecode(np.frombuffer(coded, np.uint8), cv2.IMREAD_COLOR).astype(int)
     assert picture.shape[:2] == SIZE
     assert (np.ptp(picture, axis=2) > 40).any(), "rings in colour on a grey picture"
 
@@ -252,7 +259,7 @@ def test_the_camera_command_writes_the_map_and_a_picture(mapped, auto):
         ),
         (["no.png"], "map.json", r"30 photographs of one camera, of 15 patients"),
         (["p00.png"], "folder", r"folder is a folder\. Name a file: --out .*cameras\.json"),
-        (["store"], "map.json", "store holds its cameras' spots.*Name photographs instead"),
+        (["store"], "map.json", "spots of a store's cameras.*Name photographs instead"),
         (["nowhere"], "map.json", "nowhere: no such file or folder"),
     ],
     ids=["few", "unreadable", "out is a folder", "a store", "missing"],
@@ -311,3 +318,43 @@ def test_a_folder_of_many_sizes_keeps_no_picture_of_each(tmp_path):
     assert not any(reading.camera for reading in readings.values())
     assert all(not one.looked for one, _ in cameras.maps(readings))
     assert "6 cameras with 6 photographs together" in (tmp_path / "out/report/index.html").read_text("utf-8")
+
+
+def test_a_map_that_lies_in_the_folder_of_results_is_kept(auto, dusty, tmp_path):
+    out = Path(shutil.copytree(auto[0], tmp_path / "analysis"))
+    for _ in range(2):
+        readings = run(dusty / "p00.png", out, camera=out / "cameras.json")
+        assert len(readings["p00"].camera) == 2
+
+
+def test_stopped_while_pictures_are_drawn_anew_the_tables_are_right(dusty, tmp_path, monkeypatch):
+    def stop(self, *arguments, **options):
+        raise KeyboardInterrupt
+
+    def write(self, seen, *truth):
+        return draw(self, seen.reading, seen.square, seen.planes, seen.aside) or seen.reading
+
+    draw = Outputs.draw
+    monkeypatch.setattr(Outputs, "write", write)
+    monkeypatch.setattr(Outputs, "draw", stop)
+    run(dusty, tmp_path / "out")
+    rows = table(tmp_path / "out/readings.csv")
+    assert [row["on_camera_spots"] for row in rows] == ["2"] * COUNT
+
+
+def test_tags_of_a_camera_are_text_and_nothing_else(dusty, tmp_path):
+    eyes = tmp_path / "eyes"
+    eyes.mkdir()
+    tags = Image.Exif()
+    tags[0x0110] = "X [/] <b>y</b>"
+    for file in dusty.iterdir():
+        Image.open(file).save(eyes / f"{file.stem}.jpg", quality=95, exif=tags)
+    run(eyes, tmp_path / "out")
+    page = (tmp_path / "out/report/index.html").read_text("utf-8")
+    assert "X [/] &lt;b&gt;y&lt;/b&gt;" in page
+
+
+def test_a_camera_of_which_nothing_can_be_read_is_not_called_clean():
+    ((one, _),) = Cameras({Camera(100, 80): 40}).maps({})
+    assert not one.looked
+    assert one.photographs == 0

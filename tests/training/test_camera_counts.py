@@ -131,8 +131,8 @@ def tables_of(store, run):
 
 def test_a_test_tells_in_how_many_photographs_spots_were_left_out(spotted, tmp_path, capsys):
     summary, rows = tables_of(spotted, tmp_path / "run")
-    assert summary["left out on the camera's spots"] == 2
-    assert "What lies on spots of the camera itself is left out, in 2 of the photographs." in " ".join(
+    assert summary["photographs with known camera spots"] == 2
+    assert "Of 2 photographs the camera's own spots are known; what is found there is left out." in " ".join(
         capsys.readouterr().out.split()
     )
     found = [
@@ -145,7 +145,7 @@ def test_a_test_tells_in_how_many_photographs_spots_were_left_out(spotted, tmp_p
 
 def test_a_test_without_spots_speaks_of_none(drawn_store, tmp_path, capsys):
     summary, _ = tables_of(drawn_store, tmp_path / "run")
-    assert summary["left out on the camera's spots"] == 0
+    assert summary["photographs with known camera spots"] == 0
     assert "spots" not in capsys.readouterr().out
 
 
