@@ -130,7 +130,7 @@ def test_without_a_background_the_box_holds_the_whole_photograph():
 )
 def test_what_the_camera_saw_is_told_from_what_it_did_not(change, lit, side):
     square = draw((600, 600), (300.0, 300.0), 270.0, change=change)
-    field = lit_field(square, side)
+    field = lit_field(square, (side, side))
     assert field.shape == (side, side)
     assert not field[side // 20, side // 20]
     assert field[side // 2, side // 2]
@@ -139,7 +139,7 @@ def test_what_the_camera_saw_is_told_from_what_it_did_not(change, lit, side):
 
 
 def test_without_a_background_all_is_seen():
-    assert lit_field(draw((448, 448), (224.0, 224.0), 330.0), 100).all()
+    assert lit_field(draw((448, 448), (224.0, 224.0), 330.0), (100, 100)).all()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 900), (7, 3), (40, 40)])
