@@ -212,3 +212,10 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written"):
         write_report(tmp_path / "file" / "report", [Reading("one", "one.jpg", error="damaged")])
+
+
+def test_a_map_from_elsewhere_is_told_without_a_picture(report, tmp_path):
+    page = write_report(tmp_path, report.readings[:1], [(report.camera, None)]).read_text("utf-8")
+    assert "9 of 36" in page
+    assert "cameras/1.png" not in page
+    assert not (tmp_path / "cameras").exists()
