@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from retinalesion.data.decode import Camera, camera_of
 from retinalesion.data.field import lit_field
 from retinalesion.data.photograph import Bits, Photograph
-from retinalesion.data.spots import FEWEST_PHOTOGRAPHS, CameraMap, Spot
+from retinalesion.data.spots import FEWEST_PHOTOGRAPHS, MISTAKEN, CameraMap, Spot
 from retinalesion.data.twins import groups_of
 from retinalesion.errors import PhotographError
 from retinalesion.pictures import spots_marked
@@ -83,10 +83,11 @@ class MeanPicture:
         mean, known = self.values()
         to_x, to_y = camera.width / mean.shape[1], camera.height / mean.shape[0]
         found: list[Spot] = []
-        for sign, kind in ((-1.0, "dark"), (1.0, "bright")):
+        for kind in MISTAKEN:
+            sign = -1.0 if kind == "dark" else 1.0
             found += [
                 Spot(
-                    kind,  # type: ignore[arg-type]
+                    kind,
                     x=(column + 0.5) * to_x - 0.5,
                     y=(row + 0.5) * to_y - 0.5,
                     radius=(math.sqrt(2) * size + _SLACK) * max(to_x, to_y),
@@ -135,6 +136,20 @@ def relative_to_surroundings(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     rim = 2 * (window // _RIM) + 1
     inner = cv2.erode(lit, np.ones((rim, rim), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
     return np.where((inner > 0) & (median < _SATURATED), coded, 0).astype(np.uint8)
+
+
+def entering(rgb: NDArray[np.uint8], camera: Camera | None) -> NDArray[np.uint8] | None:
+    """What a photograph of a set adds to the mean of its camera (`relative_to_surroundings`).
+
+    Args:
+        rgb: uint8 (height, width, 3).
+        camera: into whose mean it enters, by its header; None where it enters none.
+
+    Returns:
+        None too where the pixels have another size than the header said.
+    """
+    same = camera and (camera.height, camera.width) == rgb.shape[:2]
+    return relative_to_surroundings(rgb) if same else None
 
 
 def _largest(lit: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -263,8 +278,5 @@ def marked(one: CameraMap, mean: NDArray[np.uint8]) -> NDArray[np.uint8]:
         uint8 (h, w, 3).
     """
     to_x, to_y = mean.shape[1] / one.camera.width, mean.shape[0] / one.camera.height
-    rings = [
-        (spot.kind, (spot.x + 0.5) * to_x - 0.5, (spot.y + 0.5) * to_y - 0.5, spot.radius * to_x)
-        for spot in one.spots
-    ]
-    return spots_marked(mean, rings)
+    rings = [spot.scaled(to_x, to_y) for spot in one.spots]
+    return spots_marked(mean, [(ring.kind, ring.x, ring.y, ring.radius) for ring in rings])

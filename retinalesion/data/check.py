@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from retinalesion.data.camera import MeanPicture, Survey, map_of, marked, relative_to_surroundings, survey
+from retinalesion.data.camera import MeanPicture, Survey, entering, map_of, marked, survey
 from retinalesion.data.decode import Camera, read_alpha, read_mask, read_photograph, require_same_size
 from retinalesion.data.field import find_field, to_square
 from retinalesion.data.photograph import Photograph, Pixels, Source
@@ -83,15 +83,15 @@ def check(source: Source, *, camera: bool = True, jobs: int | None = None) -> li
     photographs = source.photographs()
     cameras = survey(photographs) if camera else Survey({}, {})
     means = {one: MeanPicture() for one in cameras.averaged}
-    entering = {id: one for one, ids in cameras.averaged.items() for id in ids}
+    cameras_of = {id: one for one, ids in cameras.averaged.items() for id in ids}
     parallel = joblib.Parallel(n_jobs=jobs or joblib.cpu_count(), return_as="generator")
-    looks = parallel(joblib.delayed(_look)(source, one, entering.get(one.id)) for one in photographs)
+    looks = parallel(joblib.delayed(_look)(source, one, cameras_of.get(one.id)) for one in photographs)
     console = Console(stderr=True)
     shown = track(looks, "Reading", total=len(photographs), console=console, transient=True)
     seen: dict[str, _Seen] = {}
     for photograph, look in zip(photographs, shown, strict=True):
         if look.relative is not None:
-            means[entering[photograph.id]].add(look.relative)
+            means[cameras_of[photograph.id]].add(look.relative)
         seen[photograph.id] = look._replace(relative=None)  # of pictures only their mean is kept
     findings = [finding for look in seen.values() for finding in look.findings]
     views = {id: look.view for id, look in seen.items() if look.view is not None}
@@ -101,7 +101,7 @@ def check(source: Source, *, camera: bool = True, jobs: int | None = None) -> li
     findings += _of_grades(_with_twins_grades(photographs, pairs), present)
     alike = [pair[:2] for pair in pairs] + of_one_patient({one.id: one for one in photographs})
     findings += _of_cameras(
-        (map_of(one, mean, [id for id in views if entering.get(id) == one], alike), mean)
+        (map_of(one, mean, [id for id in views if cameras_of.get(id) == one], alike), mean)
         for one, mean in means.items()
         if mean.photographs
     )
@@ -137,9 +137,7 @@ def _look(source: Source, photograph: Photograph, camera: Camera | None) -> _See
     ]
     square = to_square(pixels.rgb, find_field(pixels.rgb), VIEW_SIDE)
     present = frozenset(code for code, plane in pixels.planes.items() if plane.any())
-    same = camera and (camera.height, camera.width) == pixels.rgb.shape[:2]  # a header may say otherwise
-    relative = relative_to_surroundings(pixels.rgb) if same else None
-    return _Seen(findings, present, pixels.sha256, view_of(square), relative)
+    return _Seen(findings, present, pixels.sha256, view_of(square), entering(pixels.rgb, camera))
 
 
 def _at_fault(photograph: Photograph) -> Iterator[Finding]:

@@ -176,6 +176,17 @@ def camera_of(path: Path) -> Camera:
         return Camera(width, height, model, serial, turned)
 
 
+def read_with_camera(path: Path) -> tuple[NDArray[np.uint8], Camera]:
+    """A photograph, uint8 RGB (height, width, 3), and its camera; the size is that of the pixels.
+
+    Raises:
+        PhotographError: as `read_photograph` raises.
+    """
+    rgb = read_photograph(path)
+    # Headers may say otherwise: tags that only the decoder finds can turn a picture.
+    return rgb, camera_of(path)._replace(width=rgb.shape[1], height=rgb.shape[0])
+
+
 def _told(value: object) -> str:
     """A tag's text, short and printable."""
     text = value if isinstance(value, str) else ""

@@ -20,7 +20,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from retinalesion.data.camera import MeanPicture, Survey, map_of, marked, relative_to_surroundings, survey
+from retinalesion.data.camera import MeanPicture, Survey, entering, map_of, marked, survey
 from retinalesion.data.decode import Camera
 from retinalesion.data.field import find_field, grow, plane_to_square, to_square
 from retinalesion.data.photograph import Bits, Disc, Photograph, Pixels, Source
@@ -227,8 +227,9 @@ def _prepare_one(
     if ignored:
         write_png(path / "ignored" / f"{record.id}.png", pack(ignored, side))
     write_png(path / "unfinished" / f"{record.id}.png", view_of(to_square(pixels.rgb, field, VIEW_SIDE)))
-    if camera and (camera.height, camera.width) == pixels.rgb.shape[:2]:  # a header may say otherwise
-        write_png(_relative_file(path, record.id), relative_to_surroundings(pixels.rgb))
+    relative = entering(pixels.rgb, camera)
+    if relative is not None:
+        write_png(_relative_file(path, record.id), relative)
     empty = np.zeros(0, np.bool_)
     outcome = _Outcome(
         width=pixels.rgb.shape[1],
@@ -292,13 +293,13 @@ def _prepare_all(
     jobs: int | None,
 ) -> tuple[dict[str, _Outcome], list[Skipped]]:
     outcomes: dict[str, _Outcome] = {}
-    entering = {id: camera for camera, ids in cameras.averaged.items() for id in ids}
+    cameras_of = {id: camera for camera, ids in cameras.averaged.items() for id in ids}
     for record in records:
         known = _outcome_at(path / "unfinished" / f"{record.id}.json")
-        lost = record.id in entering and not cv2.haveImageReader(str(_relative_file(path, record.id)))
+        lost = record.id in cameras_of and not cv2.haveImageReader(str(_relative_file(path, record.id)))
         if known and not lost:
             outcomes[record.id] = known
-    left = [(record, entering.get(record.id)) for record in records if record.id not in outcomes]
+    left = [(record, cameras_of.get(record.id)) for record in records if record.id not in outcomes]
     skipped: list[Skipped] = []
     columns = (TextColumn("prepare"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -414,8 +415,8 @@ def _camera_maps(
 ) -> list[CameraMap]:
     """The spots of every camera that has photographs enough, kept in the store with the mean pictures."""
     maps: list[CameraMap] = []
-    for camera, entering in cameras.averaged.items():
-        used = [id for id in entering if id in photographs]
+    for camera, averaged in cameras.averaged.items():
+        used = [id for id in averaged if id in photographs]
         ids, mean = [id for id in used if _relative_file(path, id).exists()], MeanPicture()
         for id in ids:
             mean.add(read_png(_relative_file(path, id), cv2.IMREAD_GRAYSCALE))

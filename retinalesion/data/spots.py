@@ -52,6 +52,11 @@ class Spot(NamedTuple):
     strength: float
     found: int | None = None
 
+    def scaled(self, to_x: float, to_y: float, left: float = 0, top: float = 0) -> "Spot":
+        """The same in another picture's pixels: (left, top) comes to (0, 0), then all is enlarged."""
+        x, y = (self.x - left + 0.5) * to_x - 0.5, (self.y - top + 0.5) * to_y - 0.5
+        return self._replace(x=x, y=y, radius=self.radius * max(to_x, to_y))
+
 
 class CameraMap(NamedTuple):
     """One camera and its spots.
@@ -128,8 +133,8 @@ def spots_drawn(spots: Iterable[Spot], size: tuple[int, int], box: Box | None = 
         discs = np.zeros(size, np.uint8)
         for spot in spots:
             if spot.kind == kind:
-                middle = round((spot.x - left + 0.5) * to - 0.5), round((spot.y - top + 0.5) * to - 0.5)
-                cv2.circle(discs, middle, math.ceil(spot.radius * to), 1, cv2.FILLED)
+                disc = spot.scaled(to, to, left, top)
+                cv2.circle(discs, (round(disc.x), round(disc.y)), math.ceil(disc.radius), 1, cv2.FILLED)
         packed |= discs * np.uint8(sum(1 << CODES.index(code) for code in codes))
     return packed
 
@@ -156,7 +161,7 @@ def spots_in(store: Store) -> dict[str, tuple[Spot, ...]]:
     """The spots of every photograph's camera, by id; empty for a store in which none were found.
 
     Raises:
-        UserError: as `read_cameras` raises.
+        UserError: the file that the store keeps them in is not what it was.
     """
     if not any(row.camera for row in store.rows):
         return {}

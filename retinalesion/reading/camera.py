@@ -114,10 +114,7 @@ def recurring(
         The strongest first, as given.
     """
     to_x, to_y = known.shape[1] / camera.width, known.shape[0] / camera.height
-    discs = [
-        (spot.kind, (spot.x + 0.5) * to_x - 0.5, (spot.y + 0.5) * to_y - 0.5, spot.radius * max(to_x, to_y))
-        for spot in spots
-    ]
+    discs = [spot.scaled(to_x, to_y) for spot in spots]
     places: dict[str, list[tuple[NDArray[np.float64], float]]] = {kind: [] for kind in MISTAKEN}
     for group in groups:
         for reading in group:
@@ -131,7 +128,7 @@ def recurring(
                     places[kind].append((np.array(centres, np.float64), 1 / len(group)))
     free = {kind: _without_discs(known, discs, kind) for kind in MISTAKEN}
     kept = []
-    for spot, (kind, x, y, radius) in zip(spots, discs, strict=True):
+    for spot, (kind, x, y, radius, *_) in zip(spots, discs, strict=True):
         ring, area = _ring(free[kind], x, y, radius)
         disc = math.pi * radius**2
         found = around = 0.0
@@ -205,12 +202,12 @@ def _nearest(finding: Finding, spots: Sequence[Spot]) -> int:
     )[1]
 
 
-def _without_discs(known: Bits, discs: Iterable[tuple[str, float, float, float]], kind: str) -> Bits:
+def _without_discs(known: Bits, discs: Iterable[Spot], kind: str) -> Bits:
     """Where the mean picture is known and no spot of the kind lies."""
     free = known.astype(np.uint8)
-    for own, x, y, radius in discs:
-        if own == kind:
-            cv2.circle(free, (round(x), round(y)), math.ceil(radius), 0, cv2.FILLED)
+    for disc in discs:
+        if disc.kind == kind:
+            cv2.circle(free, (round(disc.x), round(disc.y)), math.ceil(disc.radius), 0, cv2.FILLED)
     return free > 0
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from retinalesion.data.decode import SUFFIXES, Camera, camera_of, read_photograph
+from retinalesion.data.decode import SUFFIXES, Camera, camera_of, read_photograph, read_with_camera
 from retinalesion.data.field import to_square
 from retinalesion.data.spots import FILE, CameraMap, Spot, read_cameras, spots_in, told
 from retinalesion.data.store import Row, Store, read_png, unpack
@@ -61,10 +61,8 @@ def analyze(
     stores = {item[0].path: item[0] for _, item in work if isinstance(item, tuple)}
     stored = {path: spots_in(store) if camera != "none" else {} for path, store in stores.items()}
     files = [item for _, item in work if isinstance(item, Path)]
-    stores = {item[0].path: item[0] for _, item in work if isinstance(item, tuple)}
     used = _known_maps(camera, files, list(stores.values()))
     known = {one.camera: one.spots for one in used} if camera != "auto" else {}
-    stored = {path: spots_in(store) if camera != "none" else {} for path, store in stores.items()}
     reader = Reader.from_checkpoint(checkpoint or box())
     outputs.begin()
     cameras = Cameras.of_files(files) if camera == "auto" else None
@@ -109,10 +107,9 @@ def _read_file(
     cameras: Cameras | None,
 ) -> _Read:
     try:
-        rgb, camera = read_photograph(file), camera_of(file)
+        rgb, camera = read_with_camera(file)
     except PhotographError as error:
         return _Read(reader.unread(file, id, error))
-    camera = camera._replace(width=rgb.shape[1], height=rgb.shape[0])  # headers may say otherwise
     seen = reader.see(rgb, str(file), id, known.get(camera, ()))
     if cameras and seen.reading.quality and seen.reading.quality.gradable:
         cameras.add(camera, id, rgb, seen.square)

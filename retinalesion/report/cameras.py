@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retinalesion.data.camera import marked
-from retinalesion.data.decode import Camera, camera_of, read_photograph
+from retinalesion.data.decode import Camera, read_with_camera
 from retinalesion.data.spots import (
     FEWEST_GROUPS,
     FEWEST_PHOTOGRAPHS,
@@ -64,13 +64,13 @@ def find_cameras(
     for id, item in tracked(work, "camera"):
         assert isinstance(item, Path)
         try:
-            rgb, camera = read_photograph(item), camera_of(item)
+            rgb, camera = read_with_camera(item)
         except PhotographError as error:
             print(f"not read: {error}")
             continue
         seen = reader.see(rgb, str(item), id)
         if seen.reading.quality and seen.reading.quality.gradable:
-            cameras.add(camera._replace(width=rgb.shape[1], height=rgb.shape[0]), id, rgb, seen.square)
+            cameras.add(camera, id, rgb, seen.square)
             readings[id] = seen.reading
     maps = cameras.maps(readings)
     found = [(one, mean) for one, mean in maps if one.looked]

@@ -15,12 +15,13 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from retinalesion.data.camera import marked
 from retinalesion.data.spots import CLEAN, CameraMap, told
-from retinalesion.data.store import replace_file
+from retinalesion.data.store import replace_file, write_png
 from retinalesion.lesions import GRADES, LESIONS
 from retinalesion.pictures import ASIDE, RINGS, Picture
 from retinalesion.reading.reading import Reading
-from retinalesion.report.pictures import photograph_folder, pictures_of, write_camera
+from retinalesion.report.pictures import photograph_folder, pictures_of
 from retinalesion.report.rows import GRADE_NAMES, details_of, facets_of, rows_of
 
 _HERE = Path(__file__).parent
@@ -57,7 +58,7 @@ def write_report(
     shutil.rmtree(folder / "cameras", ignore_errors=True)
     for number, (camera, mean) in enumerate(looked, 1):
         if mean is not None:
-            write_camera(folder, number, camera, mean)
+            write_png(folder / "cameras" / f"{number}.png", marked(camera, mean))
     page = (
         environment()
         .get_template("index.html")

@@ -1,7 +1,5 @@
 """What the report shows of one photograph: the field of view, a thumbnail, a layer per lesion.
 
-And of a camera: its mean picture, with the spots marked.
-
 Layers are stacked above the photograph by the browser, so that they can be switched and faded one by one.
 What the model found is a line with a faint tint, what experts marked is a flat surface without a line: both
 at once show at a glance where they meet.
@@ -20,9 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retinalesion.data.camera import marked
-from retinalesion.data.spots import CameraMap
-from retinalesion.data.store import replace_file, write_png
+from retinalesion.data.store import replace_file
 from retinalesion.lesions import CODES, LESIONS
 from retinalesion.pictures import ASIDE, Picture
 
@@ -120,21 +116,6 @@ def pictures_of(report: Path, id: str) -> Pictures | None:
         return Pictures(**{key: tuple(codes) for key, codes in plain.items()}, camera=camera)
     except (OSError, ValueError, TypeError, AttributeError):
         return None
-
-
-def write_camera(report: Path, number: int, camera: CameraMap, mean: Picture) -> None:
-    """Write the mean picture of a camera with its spots marked, ``cameras/N.png``.
-
-    Args:
-        report: folder of the report.
-        number: of the camera in the report, from 1.
-        camera: with spots in the photographs' own pixels.
-        mean: uint8 (h, w), of any size.
-
-    Raises:
-        UserError: the folder cannot be written.
-    """
-    write_png(report / "cameras" / f"{number}.png", marked(camera, mean))
 
 
 def _write_layers(

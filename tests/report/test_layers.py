@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from retinalesion.data.camera import marked
 from retinalesion.data.decode import Camera
 from retinalesion.data.spots import CameraMap, Spot
 from retinalesion.lesions import CODES, LESIONS
@@ -17,7 +18,6 @@ from retinalesion.report.pictures import (
     photograph_folder,
     pictures_of,
     safe_name,
-    write_camera,
     write_pictures,
 )
 
@@ -72,11 +72,10 @@ def test_an_index_that_is_none_means_no_pictures(tmp_path, text):
     assert pictures_of(tmp_path, "eye") is None
 
 
-def test_spots_of_a_camera_are_ringed_where_they_lie_on_a_smaller_picture(tmp_path):
+def test_spots_of_a_camera_are_ringed_where_they_lie_on_a_smaller_picture():
     spot = Spot("bright", x=601.5, y=201.5, radius=40, depth=0.02, strength=9.0)
     camera = CameraMap(Camera(800, 400), photographs=40, groups=40, spots=(spot,))
-    write_camera(tmp_path, 1, camera, np.full((100, 200), 128, np.uint8))
-    drawn = np.asarray(Image.open(tmp_path / "cameras" / "1.png").convert("RGB"), np.int16)
+    drawn = marked(camera, np.full((100, 200), 128, np.uint8)).astype(np.int16)
     ring = np.abs(drawn - RINGS["bright"]).max(axis=-1) < 40
     rows = np.nonzero(ring[:, 138:163].any(axis=1))[0]
     assert (rows.min(), rows.max()) == (39, 61)
