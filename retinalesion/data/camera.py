@@ -8,24 +8,17 @@ All is done on copies of one working size, places are told in the photographs' o
 """
 
 import math
-from collections import Counter
-from collections.abc import Iterable
-from contextlib import suppress
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from retinalesion.data.decode import Camera, camera_of
+from retinalesion.data.decode import Camera
 from retinalesion.data.field import lit_field
-from retinalesion.data.photograph import Bits, Photograph
-from retinalesion.data.spots import FEWEST_PHOTOGRAPHS, MISTAKEN, CameraMap, Spot
-from retinalesion.data.twins import groups_of
-from retinalesion.errors import PhotographError
+from retinalesion.data.photograph import Bits
+from retinalesion.data.spots import MISTAKEN, CameraMap, Spot
 from retinalesion.pictures import spots_marked
 
-MOST_OF_A_PATIENT = 2  # photographs that enter the mean: one patient's lesion is not the camera's
 MOST = 1000  # photographs of a camera that enter its mean: more would hardly change it
 ALONE = 7.0  # times the noise, where the mean picture is the only witness
 BESIDE_FINDINGS = 4.5  # where findings have to recur there too
@@ -138,20 +131,6 @@ def relative_to_surroundings(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.where((inner > 0) & (median < _SATURATED), coded, 0).astype(np.uint8)
 
 
-def entering(rgb: NDArray[np.uint8], camera: Camera | None) -> NDArray[np.uint8] | None:
-    """What a photograph of a set adds to the mean of its camera (`relative_to_surroundings`).
-
-    Args:
-        rgb: uint8 (height, width, 3).
-        camera: into whose mean it enters, by its header; None where it enters none.
-
-    Returns:
-        None too where the pixels have another size than the header said.
-    """
-    same = camera and (camera.height, camera.width) == rgb.shape[:2]
-    return relative_to_surroundings(rgb) if same else None
-
-
 def _largest(lit: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The field without what is written beside it."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(lit, connectivity=4)
@@ -217,54 +196,6 @@ def _roundness(band: NDArray[np.float32]) -> NDArray[np.float32]:
     middle, away = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
     less, more = -(middle + away), away - middle  # of a summit both are above 0
     return np.where(less > 0, less / np.maximum(more, 1e-12), 0).astype(np.float32)
-
-
-class Survey(NamedTuple):
-    """The cameras of a set, by the headers of its files alone.
-
-    Attributes:
-        cameras: by id of the photograph; drawn photographs have no camera.
-        averaged: by camera, ids of the photographs that enter its mean picture: at most two of a patient,
-            where patients are known, and a thousand in all, evenly drawn. Cameras with fewer photographs
-            than it takes are not in it.
-    """
-
-    cameras: dict[str, Camera]
-    averaged: dict[Camera, list[str]]
-
-
-def survey(photographs: Iterable[Photograph]) -> Survey:
-    """See which cameras took a set, without reading pixels."""
-    cameras: dict[str, Camera] = {}
-    ids: dict[Camera, list[str]] = {}
-    taken: Counter[tuple[Camera, str]] = Counter()
-    for photograph in photographs:
-        if photograph.file is None:
-            continue
-        with suppress(PhotographError):  # what cannot be opened is told when it is read
-            camera = cameras[photograph.id] = camera_of(photograph.file)
-            taken[camera, photograph.patient] += 1
-            if not photograph.patient or taken[camera, photograph.patient] <= MOST_OF_A_PATIENT:
-                ids.setdefault(camera, []).append(photograph.id)
-    enough = {camera: some for camera, some in ids.items() if len(some) >= FEWEST_PHOTOGRAPHS}
-    return Survey(cameras, {camera: some[:: -(-len(some) // MOST)] for camera, some in enough.items()})
-
-
-def map_of(
-    camera: Camera, mean: MeanPicture, ids: Iterable[str], alike: Iterable[tuple[str, str]]
-) -> CameraMap:
-    """A camera and its spots by the mean picture alone, at the stricter cut.
-
-    Args:
-        camera: which one.
-        mean: of its photographs.
-        ids: of these.
-        alike: pairs of ids of one patient, twins and second shots.
-    """
-    own = set(ids)
-    groups = groups_of(own, [pair for pair in alike if own.issuperset(pair)])
-    one = CameraMap(camera, mean.photographs, len(groups))
-    return one._replace(spots=mean.spots(camera, ALONE)) if one.looked else one
 
 
 def marked(one: CameraMap, mean: NDArray[np.uint8]) -> NDArray[np.uint8]:

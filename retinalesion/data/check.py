@@ -16,13 +16,14 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from retinalesion.data.camera import MeanPicture, Survey, entering, map_of, marked, survey
+from retinalesion.data.camera import MeanPicture, marked
 from retinalesion.data.decode import Camera, read_alpha, read_mask, read_photograph, require_same_size
 from retinalesion.data.field import find_field, to_square
 from retinalesion.data.photograph import Photograph, Pixels, Source
 from retinalesion.data.splits import of_one_patient
 from retinalesion.data.spots import IN_A_STORE, CameraMap
 from retinalesion.data.store import write_png
+from retinalesion.data.survey import Survey, entering, map_of, survey
 from retinalesion.data.twins import VIEW_SIDE, Pair, find_pairs, groups_of, view_of
 from retinalesion.errors import PhotographError
 from retinalesion.guideline import weigh

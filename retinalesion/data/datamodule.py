@@ -51,10 +51,7 @@ def _sample(
 
 
 def _ignored(store: Store, row: Row, planes: NDArray[np.uint8], spots: Sequence[Spot]) -> NDArray[np.uint8]:
-    """Packed ignored pixels: the experts' own, and the camera's spots where these marked nothing.
-
-    Such spots are negatives that look like lesions.
-    """
+    """Packed ignored pixels: the experts' own, and the camera's spots, unless they marked something there."""
     ignored = store.ignored(row.id)
     if ignored is None:
         ignored = np.zeros_like(planes)

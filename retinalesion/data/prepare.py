@@ -7,7 +7,7 @@ contributed; ``store.json`` comes last, and then that folder goes.
 import hashlib
 import json
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import takewhile
 from pathlib import Path
@@ -20,12 +20,11 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from retinalesion.data.camera import MeanPicture, Survey, entering, map_of, marked, survey
 from retinalesion.data.decode import Camera
 from retinalesion.data.field import find_field, grow, plane_to_square, to_square
-from retinalesion.data.photograph import Bits, Disc, Photograph, Pixels, Source
+from retinalesion.data.photograph import Disc, Photograph, Pixels, Source
 from retinalesion.data.splits import make_splits, of_one_patient
-from retinalesion.data.spots import FILE, IN_A_STORE, CameraMap, write_cameras
+from retinalesion.data.spots import IN_A_STORE
 from retinalesion.data.store import (
     Box,
     Row,
@@ -38,6 +37,7 @@ from retinalesion.data.store import (
     write_tables,
 )
 from retinalesion.data.summary import Skipped, print_skipped, print_store, read_skipped, write_skipped
+from retinalesion.data.survey import Survey, entering, keep_maps, relative_file, survey
 from retinalesion.data.truth import grade_of, graded_differently, take_as_healthy, twins_of
 from retinalesion.data.twins import VIEW_SIDE, Pair, find_pairs, view_of
 from retinalesion.errors import PhotographError, UserError
@@ -229,7 +229,7 @@ def _prepare_one(
     write_png(path / "unfinished" / f"{record.id}.png", view_of(to_square(pixels.rgb, field, VIEW_SIDE)))
     relative = entering(pixels.rgb, camera)
     if relative is not None:
-        write_png(_relative_file(path, record.id), relative)
+        write_png(relative_file(path, record.id), relative)
     empty = np.zeros(0, np.bool_)
     outcome = _Outcome(
         width=pixels.rgb.shape[1],
@@ -243,10 +243,6 @@ def _prepare_one(
     file = path / "unfinished" / f"{record.id}.json"  # last: it says that the photograph is done
     replace_file(file, lambda beside: beside.write_text(json.dumps(asdict(outcome)), "utf-8"))
     return outcome
-
-
-def _relative_file(path: Path, id: str) -> Path:
-    return path / "unfinished" / "camera" / f"{id}.png"
 
 
 def _prepare_in_worker(
@@ -263,12 +259,8 @@ def _truth_of(pixels: Pixels) -> str:
     for kind, masks in (("marked", pixels.planes), ("ignored", pixels.ignored)):
         for code in sorted(code for code, mask in masks.items() if mask.any()):
             digest.update(f"{kind} {code} {masks[code].shape}".encode())
-            digest.update(_packed(masks[code]))
+            digest.update(np.packbits(masks[code]).tobytes())
     return digest.hexdigest()
-
-
-def _packed(mask: Bits) -> bytes:
-    return np.packbits(mask).tobytes()
 
 
 def _outcome_at(file: Path) -> _Outcome | None:
@@ -296,7 +288,7 @@ def _prepare_all(
     cameras_of = {id: camera for camera, ids in cameras.averaged.items() for id in ids}
     for record in records:
         known = _outcome_at(path / "unfinished" / f"{record.id}.json")
-        lost = record.id in cameras_of and not cv2.haveImageReader(str(_relative_file(path, record.id)))
+        lost = record.id in cameras_of and not cv2.haveImageReader(str(relative_file(path, record.id)))
         if known and not lost:
             outcomes[record.id] = known
     left = [(record, cameras_of.get(record.id)) for record in records if record.id not in outcomes]
@@ -361,7 +353,7 @@ def _finish(
     pairs = _pairs(path, outcomes)
     by_id = {record.id: record for record in records}
     alike = [pair[:2] for pair in pairs]
-    maps = _camera_maps(path, cameras, by_id, alike + of_one_patient(by_id))
+    maps = keep_maps(path, cameras, by_id, alike + of_one_patient(by_id))
     notes += [f"{one} {IN_A_STORE}" if one.spots else str(one) for one in maps]
     numbers = {one.camera: number for number, one in enumerate(maps, 1)}
     twins = twins_of(by_id, pairs)
@@ -408,21 +400,3 @@ def _finish(
 def _pairs(path: Path, outcomes: dict[str, _Outcome]) -> list[Pair]:
     views = {id: read_png(path / "unfinished" / f"{id}.png", cv2.IMREAD_GRAYSCALE) for id in outcomes}
     return sorted(find_pairs({id: outcome.sha256 for id, outcome in outcomes.items()}, views))
-
-
-def _camera_maps(
-    path: Path, cameras: Survey, photographs: Collection[str], alike: Sequence[tuple[str, str]]
-) -> list[CameraMap]:
-    """The spots of every camera that has photographs enough, kept in the store with the mean pictures."""
-    maps: list[CameraMap] = []
-    for camera, averaged in cameras.averaged.items():
-        used = [id for id in averaged if id in photographs]
-        ids, mean = [id for id in used if _relative_file(path, id).exists()], MeanPicture()
-        for id in ids:
-            mean.add(read_png(_relative_file(path, id), cv2.IMREAD_GRAYSCALE))
-        if ids:
-            maps.append(map_of(camera, mean, ids, alike))
-            write_png(path / "cameras" / f"{len(maps)}.png", marked(maps[-1], mean.picture()))
-    if maps:
-        write_cameras(path / FILE, maps)
-    return maps

@@ -10,9 +10,7 @@ from retinalesion.data.camera import (
     ALONE,
     BESIDE_FINDINGS,
     MeanPicture,
-    map_of,
     relative_to_surroundings,
-    survey,
 )
 from retinalesion.data.decode import Camera, camera_of, read_photograph
 from retinalesion.data.photograph import Photograph
@@ -26,6 +24,7 @@ from retinalesion.data.spots import (
     write_cameras,
 )
 from retinalesion.data.store import Box
+from retinalesion.data.survey import map_of, survey
 from retinalesion.errors import PhotographError, UserError
 from retinalesion.lesions import CODES
 
@@ -377,7 +376,7 @@ def test_of_a_patient_two_enter_and_below_thirty_none(folder):
 
 
 def test_of_very_many_photographs_some_enter_evenly(folder, monkeypatch):
-    monkeypatch.setattr("retinalesion.data.camera.MOST", 40)
+    monkeypatch.setattr("retinalesion.data.survey.MOST", 40)
     ids = survey(folder(a=[""] * 100)).averaged[Camera(60, 40)]
     assert ids == [f"a{number}" for number in range(0, 100, 3)]
 
