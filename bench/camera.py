@@ -29,9 +29,9 @@ from rich.table import Table
 
 from retinalesion.data.camera import ALONE, BESIDE_FINDINGS, MeanPicture, relative_to_surroundings
 from retinalesion.data.decode import SUFFIXES, Camera, camera_of, read_photograph
-from retinalesion.data.photograph import Point
 from retinalesion.data.spots import Spot
 from retinalesion.data.synthetic import SyntheticSource
+from retinalesion.geometry import Point
 from retinalesion.reading.camera import recurring
 from retinalesion.reading.reading import Finding, Reading
 

@@ -24,7 +24,7 @@ from rich.table import Table
 from retinalesion.data.camera import BESIDE_FINDINGS, MeanPicture, relative_to_surroundings
 from retinalesion.data.decode import camera_of, read_photograph
 from retinalesion.data.spots import Spot
-from retinalesion.data.store import write_csv
+from retinalesion.files import write_csv
 from retinalesion.reading.camera import recurring, set_aside
 from retinalesion.reading.reader import Reader, concluded
 from retinalesion.reading.reading import Reading

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from retinalesion.report.statistics import LEVEL, Difference, Score, Scored, difference, f1, kappa
+from retinalesion.compare.statistics import LEVEL, Difference, Score, Scored, difference, f1, kappa
 
 LESIONS = ("MA", "iHE", "HaEx", "CWS")
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "idrid-small" / "photographs.csv"

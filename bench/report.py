@@ -20,7 +20,7 @@ from rich.table import Table
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from retinalesion.data.store import Box
+from retinalesion.geometry import Box
 from retinalesion.lesions import CODES
 from retinalesion.reading.reading import EvidenceLine, Finding, Quality, Reading
 from retinalesion.report.page import write_report

@@ -14,7 +14,7 @@ def main(name: str, arguments: Sequence[str]) -> None:
     """Compare runs.
 
     Raises:
-        UserError: as `retinalesion.report.compare.compare` raises; or photographs without a store.
+        UserError: as `retinalesion.compare.page.compare` raises; or photographs without a store.
         argparse.ArgumentError: an argument is wrong.
     """
     parser = ArgumentParser(
@@ -36,14 +36,14 @@ def main(name: str, arguments: Sequence[str]) -> None:
     if bool(given.photographs) != bool(given.store):
         raise UserError("--photographs ID and --store STORE belong together: name both, or neither.")
 
-    from retinalesion.report import comparison_text
-    from retinalesion.report.compare import compare
-    from retinalesion.report.side_by_side import Chosen
+    from retinalesion.compare import text
+    from retinalesion.compare.page import compare
+    from retinalesion.compare.side_by_side import Chosen
 
     chosen = None
     if given.store:
         chosen = Chosen(given.photographs, Store(given.store), lambda folder: Run(folder).result)
     tables = compare([Run.named(run).path for run in given.runs], given.out, chosen)
-    comparison_text.show(tables)
+    text.show(tables)
     print(f"\nPage: {given.out / 'index.html'}")
     print(f"Tables: {given.out / 'tables.md'}, {given.out / 'tables.csv'}, {given.out / 'differences.csv'}")

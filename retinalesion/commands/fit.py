@@ -20,8 +20,9 @@ from retinalesion.commands.sessions import Session
 from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.data.prepare import prepare
 from retinalesion.data.sources.folder import FolderSource
-from retinalesion.data.store import Store, replace_file
+from retinalesion.data.store import Store
 from retinalesion.errors import UserError
+from retinalesion.files import replace_file
 from retinalesion.networks.encoder import Encoder
 from retinalesion.networks.graders import LESION_MODELS_FOR
 from retinalesion.networks.lesion_models import names_in

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retinalesion.data.store import replace_file
 from retinalesion.errors import UserError
+from retinalesion.files import replace_file
 
 if TYPE_CHECKING:  # for commands that need no Lightning
     from lightning.pytorch.loggers import CSVLogger

@@ -22,10 +22,10 @@ from retinalesion.data.field import find_field, to_square
 from retinalesion.data.photograph import Photograph, Pixels, Source
 from retinalesion.data.splits import of_one_patient
 from retinalesion.data.spots import IN_A_STORE, CameraMap
-from retinalesion.data.store import write_png
 from retinalesion.data.survey import Survey, entering, map_of, survey
 from retinalesion.data.twins import VIEW_SIDE, Pair, find_pairs, groups_of, view_of
 from retinalesion.errors import PhotographError
+from retinalesion.files import write_png
 from retinalesion.guideline import weigh
 from retinalesion.lesions import CODES, GRADES, NO_GRADE
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retinalesion.data.photograph import Bits
-from retinalesion.data.store import Box
+from retinalesion.geometry import Box
 
 Value = TypeVar("Value", np.uint8, np.float32)
 

@@ -3,30 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retinalesion.geometry import Disc, Point
 from retinalesion.lesions import NO_GRADE
 
 Half = Literal["", "train", "test"]
 Bits = NDArray[np.bool_]
-
-
-class Point(NamedTuple):
-    """A place in the photograph's own pixels: column ``x``, row ``y``."""
-
-    x: float
-    y: float
-
-
-class Disc(NamedTuple):
-    """The optic disc in the photograph's own pixels; ``diameter`` is NaN where only the centre is known."""
-
-    x: float
-    y: float
-    diameter: float
 
 
 @dataclass(frozen=True)

@@ -22,25 +22,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from retinalesion.data.decode import Camera
 from retinalesion.data.field import find_field, grow, plane_to_square, to_square
-from retinalesion.data.photograph import Disc, Photograph, Pixels, Source
+from retinalesion.data.photograph import Photograph, Pixels, Source
 from retinalesion.data.splits import make_splits, of_one_patient
 from retinalesion.data.spots import IN_A_STORE
-from retinalesion.data.store import (
-    Box,
-    Row,
-    Store,
-    fingerprint,
-    pack,
-    read_png,
-    replace_file,
-    write_png,
-    write_tables,
-)
+from retinalesion.data.store import Row, Store, fingerprint, pack, write_tables
 from retinalesion.data.summary import Skipped, print_skipped, print_store, read_skipped, write_skipped
 from retinalesion.data.survey import Survey, entering, keep_maps, relative_file, survey
 from retinalesion.data.truth import grade_of, graded_differently, take_as_healthy, twins_of
 from retinalesion.data.twins import VIEW_SIDE, Pair, find_pairs, view_of
 from retinalesion.errors import PhotographError, UserError
+from retinalesion.files import read_png, replace_file, write_png
+from retinalesion.geometry import Box, Disc
 from retinalesion.lesions import CODES
 
 _SMALLEST_SIDE, _LARGEST_SIDE = 32, 8192

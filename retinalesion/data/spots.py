@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from retinalesion.data.decode import Camera
 from retinalesion.data.photograph import Bits
-from retinalesion.data.store import Box, Store, replace_file
+from retinalesion.data.store import Store
 from retinalesion.errors import UserError
+from retinalesion.files import replace_file
+from retinalesion.geometry import Box
 from retinalesion.lesions import CODES
 
 FEWEST_PHOTOGRAPHS, FEWEST_GROUPS = 30, 15

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from retinalesion.data.store import SPLITS, Store, replace_file
+from retinalesion.data.store import SPLITS, Store
+from retinalesion.files import replace_file
 from retinalesion.lesions import GRADES, LESIONS, NO_GRADE
 
 

@@ -14,9 +14,9 @@ from retinalesion.data.camera import ALONE, MOST, MeanPicture, marked, relative_
 from retinalesion.data.decode import Camera, camera_of
 from retinalesion.data.photograph import Photograph
 from retinalesion.data.spots import FEWEST_PHOTOGRAPHS, FILE, CameraMap, write_cameras
-from retinalesion.data.store import read_png, write_png
 from retinalesion.data.twins import groups_of
 from retinalesion.errors import PhotographError
+from retinalesion.files import read_png, write_png
 
 MOST_OF_A_PATIENT = 2  # photographs that enter the mean: one patient's lesion is not the camera's
 

@@ -7,8 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from retinalesion.data.photograph import Disc, Point
-from retinalesion.data.store import Box
+from retinalesion.geometry import Box, Disc, Point
 from retinalesion.guideline import QUADRANTS, Quadrants, quadrants_of
 from retinalesion.reading.reading import Finding
 from retinalesion.training.metrics import THRESHOLD

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from retinalesion import __version__
 from retinalesion.data.decode import read_photograph
 from retinalesion.data.field import find_field, from_square, lit_field, to_square
-from retinalesion.data.photograph import Bits, Disc, Point
+from retinalesion.data.photograph import Bits
 from retinalesion.data.quality import LIMITS, judge, measure
 from retinalesion.data.spots import Spot
-from retinalesion.data.store import Box, Row
+from retinalesion.data.store import Row
 from retinalesion.errors import UserError
+from retinalesion.geometry import Box, Disc, Point
 from retinalesion.lesions import CODES, NO_GRADE
 from retinalesion.reading.camera import set_aside
 from retinalesion.reading.evidence import agreement_of, evidence_lines, referable_of, weigh_findings

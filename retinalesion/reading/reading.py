@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from retinalesion.data.store import Box
+from retinalesion.geometry import Box
 
 SCHEMA = 1
 NOWHERE = Box(0, 0, 0)  # of a photograph that could not be opened

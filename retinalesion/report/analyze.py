@@ -15,8 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from retinalesion.data.decode import SUFFIXES, Camera, camera_of, read_photograph, read_with_camera
 from retinalesion.data.field import to_square
 from retinalesion.data.spots import FILE, CameraMap, Spot, read_cameras, spots_in, told
-from retinalesion.data.store import Row, Store, read_png, unpack
+from retinalesion.data.store import Row, Store, unpack
 from retinalesion.errors import PhotographError, UserError
+from retinalesion.files import read_png
 from retinalesion.reading.camera import Cameras, set_aside
 from retinalesion.reading.reader import Reader, Subject, concluded, see
 from retinalesion.reading.reading import Reading

@@ -20,8 +20,8 @@ from retinalesion.data.spots import (
     told,
     write_cameras,
 )
-from retinalesion.data.store import replace_file
 from retinalesion.errors import PhotographError, UserError
+from retinalesion.files import replace_file
 from retinalesion.reading.camera import Cameras
 from retinalesion.reading.reader import Reader
 from retinalesion.reading.reading import Reading

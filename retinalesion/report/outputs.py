@@ -26,15 +26,14 @@ from numpy.typing import NDArray
 
 from retinalesion.data.field import from_square, plane_to_square
 from retinalesion.data.spots import FILE, CameraMap, write_cameras
-from retinalesion.data.store import replace_file, write_png
 from retinalesion.errors import UserError
+from retinalesion.files import replace_file, write_csv, write_png
 from retinalesion.lesions import CODES, GRADES
 from retinalesion.pictures import key, overlay
 from retinalesion.reading.reader import Seen
 from retinalesion.reading.reading import Reading
 from retinalesion.report.page import write_report
 from retinalesion.report.pictures import write_pictures
-from retinalesion.training.tables import write_csv
 
 FULL = 65535  # what probability 1 is in a 16-bit picture
 LINES = "readings.jsonl"

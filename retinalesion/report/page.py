@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from retinalesion.data.camera import marked
 from retinalesion.data.spots import CLEAN, CameraMap, told
-from retinalesion.data.store import replace_file, write_png
+from retinalesion.files import replace_file, write_png
 from retinalesion.lesions import GRADES, LESIONS
 from retinalesion.pictures import ASIDE, RINGS, Picture
 from retinalesion.reading.reading import Reading

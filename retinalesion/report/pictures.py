@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retinalesion.data.store import replace_file
+from retinalesion.files import replace_file
 from retinalesion.lesions import CODES, LESIONS
 from retinalesion.pictures import ASIDE, Picture
 

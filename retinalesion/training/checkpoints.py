@@ -12,8 +12,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors import safe_open
 from safetensors.torch import save
 
-from retinalesion.data.store import replace_file
 from retinalesion.errors import UserError
+from retinalesion.files import replace_file
 
 PORTABLE = ".safetensors"
 PLACES = ("weights", "lesion_net")  # files that a checkpoint needs no more; their paths are nobody's business

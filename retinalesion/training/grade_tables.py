@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from retinalesion.data.store import replace_file, write_csv
+from retinalesion.files import replace_file, write_csv
 from retinalesion.lesions import GRADES, NO_GRADE
 from retinalesion.training.checkpoints import output_folder
 from retinalesion.training.costs import tested_on

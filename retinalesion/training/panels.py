@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from retinalesion.data.field import to_square
-from retinalesion.data.store import Box, write_png
+from retinalesion.files import write_png
+from retinalesion.geometry import Box
 from retinalesion.lesions import CODES
 from retinalesion.pictures import Picture, panel, stack
 from retinalesion.training.checkpoints import output_folder

@@ -18,8 +18,7 @@ from rich.table import Table
 from torch import distributed
 
 from retinalesion.data.datamodule import FundusDataModule
-from retinalesion.data.store import replace_file
-from retinalesion.data.store import write_csv as write_csv
+from retinalesion.files import replace_file, write_csv
 from retinalesion.lesions import CODES, NO_GRADE
 from retinalesion.training import metrics
 from retinalesion.training.checkpoints import output_folder

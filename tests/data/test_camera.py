@@ -23,9 +23,9 @@ from retinalesion.data.spots import (
     told,
     write_cameras,
 )
-from retinalesion.data.store import Box
 from retinalesion.data.survey import map_of, survey
 from retinalesion.errors import PhotographError, UserError
+from retinalesion.geometry import Box
 from retinalesion.lesions import CODES
 
 SIZE = (340, 380)

@@ -10,7 +10,9 @@ import torch
 from retinalesion.data.datamodule import FundusDataModule, _sample
 from retinalesion.data.decode import Camera
 from retinalesion.data.spots import CameraMap, Spot, write_cameras
-from retinalesion.data.store import Box, Row, Store, write_png, write_tables
+from retinalesion.data.store import Row, Store, write_tables
+from retinalesion.files import write_png
+from retinalesion.geometry import Box
 from retinalesion.lesions import CODES
 
 SIDE, MARKED = 64, 78

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from retinalesion.data.datamodule import FundusDataModule
-from retinalesion.data.store import Box, Row, Store, unpack, write_png, write_tables
+from retinalesion.data.store import Row, Store, unpack, write_tables
 from retinalesion.errors import UserError
+from retinalesion.files import write_png
+from retinalesion.geometry import Box
 from retinalesion.lesions import CODES
 
 SIDE = 96  # of the drawn store

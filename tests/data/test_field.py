@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from retinalesion.data.field import find_field, from_square, grow, lit_field, plane_to_square, to_square
-from retinalesion.data.store import Box
+from retinalesion.geometry import Box
 
 FULL = {"size": (600, 800), "centre": (410.0, 300.0), "radius": 270.0}
 CUT = {"size": (600, 900), "centre": (420.0, 290.0), "radius": 370.0}  # above and below, as by most cameras

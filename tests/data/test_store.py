@@ -5,19 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retinalesion.data.photograph import Disc, Point
-from retinalesion.data.store import (
-    Box,
-    Row,
-    Store,
-    fingerprint,
-    pack,
-    replace_file,
-    unpack,
-    write_png,
-    write_tables,
-)
+from retinalesion.data.store import Row, Store, fingerprint, pack, unpack, write_tables
 from retinalesion.errors import UserError
+from retinalesion.files import replace_file, write_png
+from retinalesion.geometry import Box, Disc, Point
 from retinalesion.lesions import CODES
 
 INFO = {"side": 32, "source": "test", "seed": 0, "fingerprint": "abc"}

@@ -7,7 +7,7 @@ import pytest
 from retinalesion.data.decode import Camera
 from retinalesion.data.field import find_field, to_square
 from retinalesion.data.spots import Spot
-from retinalesion.data.store import Box
+from retinalesion.geometry import Box
 from retinalesion.lesions import CODES
 from retinalesion.reading.camera import Cameras, recurring, set_aside
 from retinalesion.reading.findings import findings_of

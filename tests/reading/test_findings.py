@@ -4,8 +4,7 @@ import time
 import numpy as np
 import pytest
 
-from retinalesion.data.photograph import Disc, Point
-from retinalesion.data.store import Box
+from retinalesion.geometry import Box, Disc, Point
 from retinalesion.guideline import count_by_quadrant
 from retinalesion.reading.findings import field_pixels, findings_of, quadrant_counts
 

@@ -8,7 +8,7 @@ import pytest
 
 from retinalesion.data.field import to_square
 from retinalesion.data.quality import LIMITS
-from retinalesion.data.store import Box
+from retinalesion.geometry import Box
 from retinalesion.lesions import CODES
 from retinalesion.reading.reader import Model, Subject, see
 from retinalesion.report.outputs import Outputs

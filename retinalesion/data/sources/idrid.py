@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retinalesion.data.decode import read_mask, read_photograph, require_same_size, sha256_of, size_of
-from retinalesion.data.photograph import Disc, Photograph, Pixels, Point
+from retinalesion.data.photograph import Photograph, Pixels
 from retinalesion.data.sources.layout import Layout
 from retinalesion.data.sources.table import Table, read_table
 from retinalesion.data.sources.tree import (
@@ -28,6 +28,7 @@ from retinalesion.data.sources.tree import (
     without,
 )
 from retinalesion.errors import UserError
+from retinalesion.geometry import Disc, Point
 
 Part = Literal["both", "segmentation", "grading"]
 Halves = Literal["both", "train", "test"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from retinalesion.data.decode import read_mask, read_photograph, require_same_size, sha256_of
-from retinalesion.data.photograph import Disc, Photograph, Pixels, Point
+from retinalesion.data.photograph import Photograph, Pixels
 from retinalesion.data.sources.layout import Layout
 from retinalesion.data.sources.table import read_table
 from retinalesion.data.sources.tree import (
@@ -23,6 +23,7 @@ from retinalesion.data.sources.tree import (
     without,
 )
 from retinalesion.errors import PhotographError, UserError
+from retinalesion.geometry import Disc, Point
 from retinalesion.lesions import CODES
 
 _PHOTOGRAPHS = "images_896x896"

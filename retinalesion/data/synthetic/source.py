@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from retinalesion.data.photograph import Disc, Photograph, Pixels, Point
+from retinalesion.data.photograph import Photograph, Pixels
 from retinalesion.data.synthetic.brush import Canvas
 from retinalesion.data.synthetic.fundus import (
     Layout,
@@ -21,6 +21,7 @@ from retinalesion.data.synthetic.fundus import (
 )
 from retinalesion.data.synthetic.pathology import Pathology
 from retinalesion.errors import PhotographError, UserError
+from retinalesion.geometry import Disc, Point
 from retinalesion.guideline import Quadrants, weigh
 from retinalesion.lesions import CODES
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
+from retinalesion.compare.side_by_side import Chosen, side_by_side
 from retinalesion.data.store import unpack
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
-from retinalesion.report.side_by_side import Chosen, side_by_side
 from retinalesion.training.grading import GradingTask
 from retinalesion.training.segmentation import SegmentationTask
 

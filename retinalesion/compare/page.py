@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from retinalesion import __version__
-from retinalesion.data.store import replace_file, write_csv
+from retinalesion.compare import text
+from retinalesion.compare.judge import compare_runs
+from retinalesion.compare.results import Result
+from retinalesion.compare.side_by_side import Chosen, View, side_by_side
+from retinalesion.compare.tables import Section, Table
 from retinalesion.errors import UserError
+from retinalesion.files import replace_file, write_csv
 from retinalesion.lesions import LESIONS
 from retinalesion.paper import paper
-from retinalesion.report import comparison_text as text
-from retinalesion.report.comparison import compare_runs
-from retinalesion.report.comparison_tables import Section, Table
 from retinalesion.report.page import environment
-from retinalesion.report.results import Result
-from retinalesion.report.side_by_side import Chosen, View, side_by_side
 
 FILES = ("tables.md", "tables.csv", "differences.csv", "index.html")
 

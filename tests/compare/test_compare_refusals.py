@@ -6,8 +6,8 @@ import re
 import pytest
 
 from retinalesion.cli import main
+from retinalesion.compare.page import compare
 from retinalesion.errors import UserError
-from retinalesion.report.compare import compare
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from retinalesion.compare.results import THRESHOLD
 from retinalesion.data.field import from_square
-from retinalesion.data.store import Box, Row, Store
+from retinalesion.data.store import Row, Store
 from retinalesion.errors import UserError
+from retinalesion.geometry import Box
 from retinalesion.lesions import CODES, GRADES, NO_GRADE
 from retinalesion.pictures import Picture, overlay
-from retinalesion.report.results import THRESHOLD
 
 SIDE = 640  # of a picture in the page
 _QUALITY = 85

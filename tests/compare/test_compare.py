@@ -11,14 +11,14 @@ import pytest
 from rich.console import Console
 
 from retinalesion.cli import main
+from retinalesion.compare import text
+from retinalesion.compare.judge import compare_runs
+from retinalesion.compare.page import FILES, compare
+from retinalesion.compare.results import Result
+from retinalesion.compare.statistics import Difference
+from retinalesion.compare.tables import Verdict
 from retinalesion.lesions import CODES
 from retinalesion.paper import paper
-from retinalesion.report import comparison_text
-from retinalesion.report.compare import FILES, compare
-from retinalesion.report.comparison import compare_runs
-from retinalesion.report.comparison_tables import Verdict
-from retinalesion.report.results import Result
-from retinalesion.report.statistics import Difference
 
 FOUR = ("MA", "iHE", "HaEx", "CWS")
 LONG = "a" * 90
@@ -159,7 +159,7 @@ def test_p_is_corrected_for_all_comparisons_of_a_table(three_seeds):
 def test_with_one_seed_nothing_is_called_better(three_seeds, tmp_path, capsys):
     ones = [run for run in three_seeds if run.name.endswith("-0")]
     tables = compare(ones, tmp_path / "out")
-    comparison_text.show(tables)
+    text.show(tables)
     assert "better" not in (all_text(tmp_path / "out") + capsys.readouterr().out).lower()
     said = {(v.first, v.second): v for v in tables[0].verdicts}
     assert "differ on these 24 photographs" in said["L-Net-8s", "FCN-16s"].text
@@ -256,7 +256,7 @@ def test_markup_in_names_stays_text(tmp_path, make_run):
     for line in (tmp_path / "out/tables.md").read_text("utf-8").splitlines():
         assert "<img" not in line.replace("\\<", "")
     shown = io.StringIO()
-    comparison_text.show(tables, Console(file=shown, width=200))
+    text.show(tables, Console(file=shown, width=200))
     assert MARKUP in shown.getvalue()
 
 
@@ -296,7 +296,7 @@ def test_all_lesions_fit_into_eighty_columns(tmp_path, make_run):
         for net in ("lnet-16s", "lnet-8s")
     ]
     shown = io.StringIO()
-    comparison_text.show(list(tables_of(*runs).values()), Console(file=shown, width=80))
+    text.show(list(tables_of(*runs).values()), Console(file=shown, width=80))
     assert "L-Net-16s" in shown.getvalue()
     assert "…" not in shown.getvalue()
     assert all(len(line) <= 80 for line in shown.getvalue().splitlines())

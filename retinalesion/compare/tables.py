@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from retinalesion.compare.results import Result
+from retinalesion.compare.statistics import LEVEL, Difference
 from retinalesion.paper import PaperRow, Published
-from retinalesion.report.results import Result
-from retinalesion.report.statistics import LEVEL, Difference
 
 
 @dataclass(frozen=True)

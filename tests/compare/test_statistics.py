@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
-from retinalesion.report import statistics
-from retinalesion.report.statistics import Difference, Scored, difference, f1, holm, kappa, mean_of
+from retinalesion.compare import statistics
+from retinalesion.compare.statistics import Difference, Scored, difference, f1, holm, kappa, mean_of
 
 BENCH = Path(__file__).parents[2] / "bench" / "compare.py"
 

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from retinalesion.compare.tables import Cell, Row, Section, Table, Verdict
 from retinalesion.paper import paper
-from retinalesion.report.comparison_tables import Cell, Row, Section, Table, Verdict
 
 COSTS = {"parameters": (1e6, " M"), "multiply-adds": (1e9, " G"), "seconds a photograph": (1, " s")}
 

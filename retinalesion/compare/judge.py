@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from retinalesion.compare import statistics
+from retinalesion.compare.results import GradeTest, LesionTest, Result, require_comparable
+from retinalesion.compare.statistics import ENOUGH_SEEDS, Array, Scored
+from retinalesion.compare.tables import Cell, Row, Section, Table, Verdict
 from retinalesion.lesions import CODES, GRADES
 from retinalesion.paper import PaperTable, Published, mean_of, paper
-from retinalesion.report import statistics
-from retinalesion.report.comparison_tables import Cell, Row, Section, Table, Verdict
-from retinalesion.report.results import GradeTest, LesionTest, Result, require_comparable
-from retinalesion.report.statistics import ENOUGH_SEEDS, Array, Scored
 
 DIGITS = 3  # of scores as shown; what is equal in them is equally good
 TITLES = {

@@ -1,0 +1,1 @@
+"""Tested runs to the tables of the paper, with intervals and tests."""
