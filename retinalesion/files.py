@@ -2,8 +2,10 @@
 
 import csv
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retinalesion.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # no POSIX system: there nobody is held off
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = ".lock"  # in a folder that somebody works in; says who
+_ATTEMPTS = 100
+_held: set[int] = set()  # descriptors of this process's locks
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -26,13 +37,82 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         write(beside)
         beside.replace(path)
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror or error}). "
-            "Free some space or name a folder that you may write to."
-        ) from error
+        raise _unwritable(path, error) from error
     finally:
         with suppress(OSError):  # what went wrong above must be what is told
             beside.unlink()
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"{path}: cannot be written ({error.strerror or error}). "
+        "Free some space or name a folder that you may write to."
+    )
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Have a folder to oneself until the block ends; the folder is made where there is none.
+
+    The system lets go of the lock when the process dies, whatever ends it, so that none is ever stale. Where
+    a disk knows no locks, as some network file systems, nobody is held off.
+
+    Raises:
+        UserError: another process (or another block of this one) has the folder, or it cannot be written.
+    """
+    file = folder / LOCK
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = _take(file)
+    except OSError as error:
+        raise _unwritable(file, error) from error
+    _held.add(descriptor)
+    try:
+        since = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
+        who = f"process {os.getpid()} on {socket.gethostname()}, since {since}\n"
+        with suppress(OSError):  # on a full disk it holds all the same
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, who.encode())
+        yield
+    finally:
+        if descriptor in _held:
+            with suppress(OSError):
+                file.unlink()  # while it is still ours
+            _held.remove(descriptor)
+            os.close(descriptor)
+
+
+def _take(file: Path) -> int:
+    """A descriptor of the lock, ours."""
+    for _ in range(_ATTEMPTS):
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+        try:
+            if fcntl:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            who = os.read(descriptor, 200).decode("utf-8", "replace").strip() or "another process"
+            os.close(descriptor)
+            raise UserError(
+                f"{file.parent}: in use by {who}. Wait until that has ended, or name another folder."
+            ) from None
+        except OSError:
+            return descriptor  # no locks on this disk
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), file.stat()):
+                return descriptor
+        os.close(descriptor)  # its holder has let go and removed it just now
+    raise UserError(f"{file.parent}: is taken and left all the time. Name another folder.")
+
+
+def _let_go_in_child() -> None:
+    """A forked worker that outlives its parent must not hold the parent's folder."""
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_in_child)
 
 
 def write_csv(file: Path, lines: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
