@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
+from retinalesion.networks.encoder import COARSEST
 from retinalesion.networks.guided import GuidedGrader
 from retinalesion.networks.lesion_model import LesionModel
 from retinalesion.networks.outputs import LesionsAndGrade
@@ -70,20 +71,28 @@ class SiAN(GuidedGrader):
 
     def forward(self, image: Tensor) -> LesionsAndGrade:
         """Logits of lesions (n, 8, h, w) and grade (n, 5)."""
-        height, width = image.shape[-2:]
-        image = padded(image)
-        lesions = self.lesions_in(image)
-        probability, seen = lesions.sigmoid(), self.seen(image)
+        lesions, seen = self.lesions_in(image), self.seen(image)
+        probability = self._as_seen(lesions.sigmoid())
         if self.fusion == "input":
             maps = self.encoder(seen * self.weigh(self._brought_to(seen, probability)))[-1]
         else:
             maps = self.encoder(seen)[-1]
             maps = maps * self.weigh(self._brought_to(maps, probability))
-        return LesionsAndGrade(lesions[..., :height, :width], self.classify(maps))
+        return LesionsAndGrade(lesions, self.classify(maps))
+
+    def _as_seen(self, probability: Tensor) -> Tensor:
+        """Lesion maps (n, 8, h, w) that lie as the main branch's image does: padded where that is."""
+        if self.side is None:
+            return padded(probability)
+        if self.side % COARSEST == 0:  # nothing is padded, and maps are brought down only once
+            return probability
+        return padded(self._reduced(probability, (self.side, self.side)))
 
     def _brought_to(self, maps: Tensor, probability: Tensor) -> Tensor:
         """Lesion maps (n, 8, h, w) at the height and width of other maps."""
-        size = maps.shape[-2:]
+        return self._reduced(probability, (maps.shape[-2], maps.shape[-1]))
+
+    def _reduced(self, probability: Tensor, size: tuple[int, int]) -> Tensor:
         if self.reduction == "max":
             return F.adaptive_max_pool2d(probability, size)
         return F.interpolate(probability, size=size, mode="area")

@@ -9,7 +9,7 @@ from retinalesion.networks.fcn import FCN
 
 WINDOW = 224
 STEP = 112
-TINY = 1e-6  # keeps the logit of a mean probability finite
+TINY = 1e-6  # keeps the logit of a mean probability finite; half precision does not know 1 - TINY from 1
 
 
 def covered(image: Tensor, step: int) -> Tensor:
@@ -48,10 +48,10 @@ class PatchFCN(FCN):
         if self.training:
             together = logits.permute(0, 3, 1, 4, 2, 5).reshape(batch, len(CODES), *whole.shape[-2:])
         else:
-            columns = logits.sigmoid().permute(0, 3, 4, 5, 1, 2).reshape(batch, -1, down * across)
+            columns = logits.float().sigmoid().permute(0, 3, 4, 5, 1, 2).reshape(batch, -1, down * across)
             probability, times = (
                 F.fold(x, whole.shape[-2:], WINDOW, stride=step)
                 for x in (columns, torch.ones_like(columns[:1, : WINDOW * WINDOW]))
             )
-            together = torch.logit(probability / times, eps=TINY)
+            together = torch.logit(probability / times, eps=TINY).to(logits.dtype)
         return together[..., :height, :width]

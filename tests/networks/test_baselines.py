@@ -101,6 +101,23 @@ def test_patches_are_averaged_where_windows_overlap(height, width):
     torch.testing.assert_close(seen, (total / times)[..., :height, :width], atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("whole", [True, False], ids=["network in half", "autocast"])
+def test_patches_that_are_sure_stay_finite_in_half_precision(kind, whole):
+    network = PatchFCN(TINY).eval()
+    torch.nn.init.constant_(network.head.bias, 20.0)
+    image = torch.rand(1, 3, 300, 300, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        if whole:
+            logits = network.to(kind)(image.to(kind))
+            assert logits.dtype == kind
+        else:
+            with torch.autocast("cpu", kind):
+                logits = network(image)
+    assert logits.isfinite().all()
+    assert logits.max() > 10  # and as sure as in float32
+
+
 def plain(network, window):
     """Probabilities of FCN-32s with the same weights on one window."""
     fcn = FCN(32, TINY).eval()

@@ -55,6 +55,56 @@ def test_any_side_is_taken_and_lesions_are_the_lesion_networks_own(height, width
     torch.testing.assert_close(out.lesions, network.lesion_net(odd))
 
 
+@pytest.mark.parametrize(("height", "width"), [(33, 33), (50, 71), (64, 64)])
+@pytest.mark.parametrize("side", [None, 32, 40, 96])
+def test_both_branches_and_the_plain_grader_get_the_same_photograph(side, height, width):
+    odd = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(2))
+    network, plain, got = sian(side=side).eval(), Classifier(ENCODER, side=side).eval(), []
+    for one in (network, plain):
+        one.encoder.register_forward_hook(lambda _, given, __: got.append(given[0]))
+    network.lesion_net.register_forward_hook(lambda _, given, __: got.append(given[0]))
+    network(odd)
+    plain(odd)
+    beside, ours, plains = got
+    assert torch.equal(ours, plains)
+    assert torch.equal(beside, odd)
+
+
+@pytest.mark.parametrize("side", [None, 40, 64, 96])
+@pytest.mark.parametrize("fusion", ["features", "input"])
+def test_a_lesion_weighs_where_the_main_branch_sees_it(fusion, side):
+    """At any side the lower right corner of a photograph is the corner of its lesion maps too."""
+    network, weighed = sian(side=side, fusion=fusion, attention="max").eval(), []
+    corner = torch.full((1, 8, 50, 50), -20.0)
+    corner[:, 0, 45:, 45:] = 20.0
+    network.lesion_net.forward = lambda image: corner
+    network.weigh.register_forward_hook(lambda *given: weighed.append(given[2][0, 0]))
+    network(torch.rand(1, 3, 50, 50))
+    weights, shown = weighed[0], side or 50  # the photograph's own part of what is padded to 32s
+    share = shown / (-(-shown // 32) * 32)
+    rows = (weights > 0.5).any(1).nonzero().flatten()
+    last = share * len(weights)
+    assert last - 1 <= rows.max() + 1e-6 < last
+    assert rows.min() >= 0.9 * last - 1.01
+
+
+@pytest.mark.parametrize("side", [None, 32, 64, 96])
+@pytest.mark.parametrize("reduction", ["max", "area"])
+def test_at_multiples_of_32_nothing_changed(reduction, side):
+    """Checkpoints of earlier versions say the same, bit for bit: maps are brought down once."""
+    network, x = sian(side=side, reduction=reduction).eval(), image(64)
+    with torch.no_grad():
+        small = x if side in (None, 64) else F.interpolate(x, size=(side, side), mode="area")
+        maps, probability = network.encoder(small)[-1], network.lesion_net(x).sigmoid()
+        size = maps.shape[-2:]
+        down = (
+            F.adaptive_max_pool2d(probability, size)
+            if reduction == "max"
+            else F.interpolate(probability, size=size, mode="area")
+        )
+        assert torch.equal(network(x).grade, network.classify(maps * network.weigh(down)))
+
+
 @pytest.mark.parametrize(("fusion", "attention"), TABLE_7)
 def test_gradient_reaches_all_but_the_frozen_branch(fusion, attention):
     network = sian(fusion=fusion, attention=attention).train()
