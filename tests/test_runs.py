@@ -134,7 +134,7 @@ store, run, processes = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 seed_everything(0, verbose=False)
 data = FundusDataModule(store, batch_size=2, batches=2, evaluate="all", workers=0)
 trainer = Trainer(
-    default_root_dir=run, accelerator="cpu", devices=processes, max_steps=4, use_distributed_sampler=False,
+    default_root_dir=run, accelerator="cpu", devices=processes, max_steps=4,
     strategy="ddp" if processes > 1 else "auto", logger=CSVLogger(run, name="", version=""),
     enable_progress_bar=False, enable_model_summary=False,
 )

@@ -178,7 +178,6 @@ class CommandLine(LightningCLI):
         return super().instantiate_trainer(
             default_root_dir=self.session.run.path,
             logger=[csv, *(logger for logger in named if isinstance(logger, Logger))],
-            use_distributed_sampler=False,  # the loaders share photographs out by themselves, each once
             **kwargs,
         )
 

@@ -4,14 +4,15 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import cv2
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.distributed import DistributedSampler
 
 from retinalesion.data.augment import ZOOM, augment, resize, unpack, window_of
 from retinalesion.data.spots import Spot, spots_drawn, spots_in
@@ -144,25 +145,46 @@ class Photographs(Dataset[Batch]):
         return {**_sample(self.store, row), "camera": torch.from_numpy(drawn)}
 
 
-class DrawOrder(Sampler[list[int]]):
-    """The draw numbers of each batch of this process, from where the trainer stands to the epoch's end.
+class DrawOrder(DistributedSampler[int]):
+    """The draw numbers of this process, batch after batch, from where the trainer stands to the epoch's end.
 
     The position is the trainer's own count of batches done, which its checkpoints carry: a resumed run goes
     on with the batch after the last one, whatever workers had fetched ahead.
+
+    Lightning puts a sampler of its own round every one that is not a `DistributedSampler`, whoever starts it.
     """
 
     def __init__(self, datamodule: "FundusDataModule") -> None:
-        self.datamodule = datamodule
+        self.datamodule, (rank, processes) = datamodule, datamodule.process
+        draws = range(datamodule.batches * datamodule.batch_size * processes)  # of an epoch: their number
+        super().__init__(cast("Dataset[int]", draws), processes, rank, shuffle=False)
 
-    def __len__(self) -> int:
-        return self.datamodule.batches
-
-    def __iter__(self) -> Iterator[list[int]]:
-        size, (rank, processes) = self.datamodule.batch_size, self.datamodule.process
+    def __iter__(self) -> Iterator[int]:
+        size, batches = self.datamodule.batch_size, self.datamodule.batches
         done = self.datamodule.batches_done
-        for batch in range(done, (done // len(self) + 1) * len(self)):
-            first = (batch * processes + rank) * size
-            yield list(range(first, first + size))
+        for batch in range(done, (done // batches + 1) * batches):
+            first = (batch * self.num_replicas + self.rank) * size
+            yield from range(first, first + size)
+
+
+class Share(DistributedSampler[int]):
+    """Every so manieth of a number of photographs, and blanks where other processes have one more.
+
+    A `DistributedSampler`, so that Lightning leaves it alone; but none is repeated, as those do.
+
+    Args:
+        count: of photographs.
+        processes: that share them.
+        rank: of this one.
+    """
+
+    def __init__(self, count: int, processes: int, rank: int) -> None:
+        super().__init__(cast("Dataset[int]", range(count)), processes, rank, shuffle=False)
+        self.count = count
+
+    def __iter__(self) -> Iterator[int]:
+        padded = [*range(self.count), *[BLANK] * (self.total_size - self.count)]
+        return iter(padded[self.rank :: self.num_replicas])
 
 
 class TrainingLoader(DataLoader[Batch]):
@@ -349,7 +371,8 @@ class FundusDataModule(LightningDataModule):
         crop = (self.crop or 0) * ratio
         rows = self.rows("train")
         draws = Draws(self.store, rows, self.spots, self.seed, window, crop, self.lesion_crops)
-        return TrainingLoader(draws, batch_sampler=DrawOrder(self), **self._loader_options())
+        order = DrawOrder(self)
+        return TrainingLoader(draws, self.batch_size, sampler=order, **self._loader_options())
 
     def evaluation_dataloader(
         self, split: str, *, truth: bool = True, apart: bool = False
@@ -363,9 +386,9 @@ class FundusDataModule(LightningDataModule):
                 photographs that have some, so that what is found there can be left out.
         """
         rows, (rank, processes) = self.rows(split, truth=truth), self.process
-        padded = list(range(len(rows))) + [BLANK] * (-len(rows) % processes)
         photographs = Photographs(self.store, rows, self.spots, self.side if apart else None)
-        return DataLoader(photographs, sampler=padded[rank::processes], **self._loader_options())
+        share = Share(len(rows), processes, rank)
+        return DataLoader(photographs, sampler=share, **self._loader_options())
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Whole photographs of ``val``."""

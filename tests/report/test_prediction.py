@@ -45,7 +45,6 @@ def predict(run, store, processes=1, probabilities=False, evaluate="all"):
         accelerator="cpu",
         devices=processes,
         strategy="ddp_spawn" if processes > 1 else "auto",
-        use_distributed_sampler=False,
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
