@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 from retinalesion.data.augment import ZOOM, augment, resize, unpack, window_of
+from retinalesion.data.splits import folds_of
 from retinalesion.data.spots import Spot, spots_drawn, spots_in
 from retinalesion.data.store import Row, Store
 from retinalesion.errors import UserError
@@ -216,7 +217,9 @@ class FundusDataModule(LightningDataModule):
         batch_size: training samples a batch, in each process.
         batches: training batches from one validation to the next, however small the set.
         truth: what a photograph must have to be used: ``planes`` (a lesion was annotated) or ``grade``.
-        evaluate: the split that ``test`` and ``predict`` use.
+        evaluate: the split that ``test`` and ``predict`` use; None for ``test``, or with folds for ``val``.
+        folds: parts of ``train`` and ``val`` together, by patient and group; 0 leaves the store's splits.
+        fold: the part, from 0, that validates; all others train.
         workers: loading processes; None chooses by cores and device.
         seed: of the draw order, crops and augmentation.
     """
@@ -232,7 +235,9 @@ class FundusDataModule(LightningDataModule):
         batch_size: int = 8,
         batches: int = 1000,
         truth: Literal["planes", "grade"] = "planes",
-        evaluate: Literal["train", "val", "test", "all"] = "test",
+        evaluate: Literal["train", "val", "test", "all"] | None = None,
+        folds: int = 0,
+        fold: int | None = None,
         workers: int | None = None,
         seed: int = 0,
     ) -> None:
@@ -245,6 +250,10 @@ class FundusDataModule(LightningDataModule):
             raise UserError(f"zoom names the smallest (0.1 to 1) and the largest (1 to 10), not {zoom}.")
         if not 0.1 <= sharpness <= 1:
             raise UserError(f"sharpness is a share from 0.1 to 1, not {sharpness}.")
+        if (fold is None) if folds else (fold is not None):
+            raise UserError("folds and fold belong together: data.folds 5 and data.fold 0 to 4.")
+        if fold is not None and not 0 <= fold < folds:
+            raise UserError(f"fold is one of 0 to {folds - 1} where folds is {folds}, not {fold}.")
         numbers = {"side": side, "crop": crop, "batch_size": batch_size, "batches": batches}
         for name, number in numbers.items():
             if number is not None and number < 1:
@@ -252,7 +261,9 @@ class FundusDataModule(LightningDataModule):
         self.path, self.crop, self.lesion_crops = store, crop, lesion_crops
         self.zoom, self.sharpness = zoom, sharpness
         self.requested_side, self.batch_size, self.batches = side, batch_size, batches
-        self.truth, self.evaluate, self.workers, self.seed = truth, evaluate, workers, seed
+        self.truth, self.workers, self.seed = truth, workers, seed
+        self.folds, self.fold = folds, fold
+        self.evaluate = evaluate or ("val" if folds else "test")
         self._store: Store | None = None
 
     @property
@@ -299,7 +310,7 @@ class FundusDataModule(LightningDataModule):
         Raises:
             UserError: there is none.
         """
-        rows = [row for row in self.store.rows if split in (row.split, "all")]
+        rows = [row for row in self.store.rows if split in (self._split_of(row), "all")]
         if truth:
             rows = [r for r in rows if (r.annotated if self.truth == "planes" else r.grade != NO_GRADE)]
         if not rows:
@@ -309,6 +320,16 @@ class FundusDataModule(LightningDataModule):
                 "For test and predict, another split can be named with --data.evaluate."
             )
         return rows
+
+    @cached_property
+    def fold_of(self) -> Mapping[str, int]:
+        """The fold of each photograph of ``train`` and ``val``, by id; empty without folds."""
+        return folds_of(self.store, self.folds) if self.folds else {}
+
+    def _split_of(self, row: Row) -> str:
+        if row.id not in self.fold_of:
+            return row.split
+        return "val" if self.fold_of[row.id] == self.fold else "train"
 
     @property
     def learned(self) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ class Photograph:
         patient: empty where unknown.
         eye: ``left``, ``right`` or empty.
         half: the published half it belongs to; empty where the set has no published split.
+        group: name of what must stand on one side of any split, where the set hides its patients.
         file: where its pixels are; None for drawn photographs.
         masks: mask file per lesion code; an annotated lesion without a file is absent.
         disc: optic disc, where a table gives it.
@@ -40,6 +41,7 @@ class Photograph:
     patient: str = ""
     eye: str = ""
     half: Half = ""
+    group: str = ""
     file: Path | None = None
     masks: Mapping[str, Path] = field(default_factory=dict)
     disc: Disc | None = None

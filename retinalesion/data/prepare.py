@@ -366,6 +366,7 @@ def _finish(
             sha256=outcome.sha256,
             patient=record.patient,
             eye=record.eye,
+            group=record.group,
             grade=grades[record.id],
             annotated=annotated[record.id],
             disc=outcome.disc,

@@ -1,11 +1,13 @@
 """Which photograph trains, validates, tests: fixed by seed and ids, whatever order the files come in."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from retinalesion.data.photograph import Photograph
-from retinalesion.data.store import Split
+from retinalesion.data.store import Row, Split, Store
 from retinalesion.data.twins import groups_of
+from retinalesion.errors import UserError
 
 _PUBLISHED_VAL = 1 / 8  # of a published training half
 _VAL, _TEST = 0.1, 0.2  # without a published split (paper, section 4.1)
@@ -50,7 +52,58 @@ def make_splits(
     return splits
 
 
-def of_one_patient(photographs: Mapping[str, Photograph]) -> list[tuple[str, str]]:
+def folds_of(store: Store, count: int) -> dict[str, int]:
+    """The fold, from 0, of every photograph of ``train`` and ``val``; those of other splits are in none.
+
+    Photographs of one patient or group, twins and second shots stay together. The largest groups are dealt
+    first, each to the fold that lacks most of what it brings, so that grades and photographs with lesions
+    balance. The same store has the same folds always.
+
+    Args:
+        store: to part.
+        count: of folds.
+
+    Raises:
+        UserError: there are fewer groups than folds.
+    """
+    rows = {row.id: row for row in store.rows if row.split in ("train", "val")}
+    pairs = [(row.id, twin) for row in rows.values() for twin in row.twins]
+    pairs += [(first, second) for first, second in store.info.get("second_shots", [])]
+    known = [pair for pair in pairs if rows.keys() >= set(pair)]
+    groups = groups_of(rows, known + of_one_patient(rows) + _of_one_group(rows))
+    if len(groups) < count:
+        raise UserError(
+            f"{store.path}: {count} folds need {count} patients or groups to train and validate with; "
+            f"there are {len(groups)}."
+        )
+    brought = {group: _kinds(rows[id] for id in group) for group in groups}
+    total = sum(brought.values(), Counter[str]())
+    dealt: list[Counter[str]] = [Counter() for _ in range(count)]
+    folds: dict[str, int] = {}
+    for group in sorted(groups, key=lambda group: (-len(group), hashlib.sha256(group[0].encode()).digest())):
+        # Of all ways to place it, the one after which the kinds are spread most evenly.
+        cost = [sum(have[kind] * n / total[kind] for kind, n in brought[group].items()) for have in dealt]
+        fold = min(range(count), key=lambda fold: (cost[fold], dealt[fold].total()))
+        dealt[fold] += brought[group]
+        folds |= dict.fromkeys(group, fold)
+    return folds
+
+
+def _kinds(rows: Iterable[Row]) -> Counter[str]:
+    """How many of a group's photographs are of each kind that every fold shall have its share of."""
+    kinds: Counter[str] = Counter()
+    for row in rows:
+        kinds[f"grade {row.grade}"] += 1
+        kinds["with lesions"] += any(row.pixels.values())
+    return +kinds
+
+
+def _of_one_group(rows: Mapping[str, Row]) -> list[tuple[str, str]]:
+    first: dict[str, str] = {}
+    return [(first.setdefault(row.group, id), id) for id, row in rows.items() if row.group]
+
+
+def of_one_patient(photographs: Mapping[str, Photograph | Row]) -> list[tuple[str, str]]:
     """Pairs of ids that join the photographs of each patient, where patients are known."""
     first: dict[str, str] = {}
     return [

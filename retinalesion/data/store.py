@@ -37,6 +37,7 @@ class Row:
         sha256: of the original file.
         pixels: stored pixels per annotated lesion.
         camera: number of its camera in cameras.json, from 1; 0 where that camera's spots are not known.
+        group: of photographs that must stand on one side of any split, where the set hides its patients.
     """
 
     id: str
@@ -55,10 +56,11 @@ class Row:
     twins: tuple[str, ...] = ()
     pixels: dict[str, int] = field(default_factory=dict)
     camera: int = 0
+    group: str = ""
 
 
 COLUMNS = (
-    *("id", "name", "patient", "eye", "split", "grade", "annotated", "width", "height"),
+    *("id", "name", "patient", "eye", "group", "split", "grade", "annotated", "width", "height"),
     *("crop_x", "crop_y", "crop_side", "disc_x", "disc_y", "disc_diameter", "fovea_x", "fovea_y"),
     *("twins", "camera", "sha256", *(f"pixels_{code}" for code in CODES)),
 )
@@ -71,7 +73,7 @@ def _encode(row: Row) -> dict[str, str]:
     cells = {
         **{
             key: str(getattr(row, key))
-            for key in ("id", "name", "patient", "eye", "split", "width", "height")
+            for key in ("id", "name", "patient", "eye", "group", "split", "width", "height")
         },
         "grade": "" if row.grade == NO_GRADE else str(row.grade),
         "annotated": " ".join(code for code in CODES if code in row.annotated),
@@ -113,7 +115,8 @@ def _decode(cells: dict[str, str]) -> Row:
         fovea=fovea,
         twins=tuple(cells["twins"].split()),
         pixels={code: int(cells[f"pixels_{code}"]) for code in CODES if cells[f"pixels_{code}"]},
-        camera=int(cells.get("camera") or 0),  # stores of earlier versions have no such column
+        camera=int(cells.get("camera") or 0),  # stores of earlier versions have neither
+        group=cells.get("group", ""),
     )
 
 

@@ -48,6 +48,7 @@ _DISC = ("5. Optic Disc", "OD")
 _LABELS = {"train": "training labels", "test": "testing labels"}
 _MARKUPS = {"train": "training set", "test": "testing set"}
 _PUBLISHED_SIZE = (4288, 2848)
+_BLOCK = 10  # numbers; patients are not told, but fellow eyes stand side by side
 
 
 class IdridSource(Layout):
@@ -55,7 +56,8 @@ class IdridSource(Layout):
 
     Ids keep part and half, since names recur: ``A_train_IDRiD_01``, ``B_test_IDRiD_001``. Photographs of part
     A are annotated for MA, iHE, HaEx and CWS and have no grade of their own; those of part B have a grade and
-    no annotation. ``both`` takes whatever is there of the two.
+    no annotation. ``both`` takes whatever is there of the two. Ten consecutive numbers of part B are a group:
+    no patient is named, but of neighbouring numbers many are fellow eyes.
     """
 
     name = "idrid"
@@ -175,7 +177,11 @@ class IdridSource(Layout):
             notes.append(f"{folder.name}, {half}: photographs without a label: {', '.join(strangers)}")
         for stem, file in files.items():
             photograph = Photograph(
-                id=require_id(f"B_{half}_{file.stem}", file), name=file.name, half=half, file=file
+                id=require_id(f"B_{half}_{file.stem}", file),
+                name=file.name,
+                half=half,
+                group=_block_of(stem, half),
+                file=file,
             )
             if stem in grades:
                 photograph = replace(photograph, grade=grades[stem])
@@ -230,6 +236,11 @@ class IdridSource(Layout):
             f"{self.root}: does not hold {what}. Name the folder into which IDRiD's archives were unpacked, "
             "with their folders as published."
         )
+
+
+def _block_of(stem: str, half: str) -> str:
+    number = stem.rpartition("_")[2]
+    return f"{half} {(int(number) - 1) // _BLOCK}" if number.isdecimal() else ""
 
 
 def _points(table: Table) -> dict[str, Point]:
