@@ -1,10 +1,10 @@
-"""One base network a fold, on the recipe of the model in the box; skips what is finished, goes on with the rest.
+"""One base network a fold, on the recipe of the model in the box; goes on where it was stopped.
 
-Usage: python bench/folds.py STORE OUT [--weights FILE] [--folds 5]
+python bench/folds.py STORE OUT [--weights FILE] [--folds 5]
 
-The store is made by ``retinalesion prepare idrid FOLDER STORE --healthy --side 1792 --no-camera``. For each fold
-the lesion network (box-lnet.yaml), then the grader on it (box-sian.yaml), in OUT/fold-K/lnet and OUT/fold-K/sian.
-On two cores a fold takes about 75 minutes. Stop it as you like: the same command goes on.
+The store: ``retinalesion prepare idrid FOLDER STORE --healthy --side 1792 --no-camera``. For each fold the
+lesion network (box-lnet.yaml), then the grader on it (box-sian.yaml), in OUT/fold-K/lnet and OUT/fold-K/sian;
+what is finished is left as it is. On two cores a fold takes about 75 minutes.
 """
 
 import argparse
@@ -29,7 +29,9 @@ def train(run: Path, config: str, store: Path, *more: str) -> None:
 
 def main() -> None:
     """Train all folds."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("store", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--weights", default="imagenet", help="of EfficientNet-Lite0: imagenet or a file")

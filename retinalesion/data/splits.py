@@ -22,8 +22,8 @@ def make_splits(
 
     A published test half is ``test``, an eighth of the rest becomes ``val``; a photograph of the rest whose
     twin is in the test half gets ``none``. Without published halves: 70 % ``train``, 10 % ``val``, 20 %
-    ``test``. Shares count groups: photographs of one patient and twins stay together. Groups with annotated
-    lesions and groups without are drawn apart, so that every split has its share of both.
+    ``test``. Shares count groups: photographs of one patient or group and twins stay together. Groups with
+    annotated lesions and groups without are drawn apart, so that every split has its share of both.
 
     Args:
         photographs: of the whole set.
@@ -41,7 +41,7 @@ def make_splits(
                 if tested:
                     splits[id] = "test" if by_id[id].half == "test" else "none"
     free = {id: photograph for id, photograph in by_id.items() if id not in splits}
-    groups = groups_of(free, [pair for pair in alike if set(pair) <= free.keys()] + of_one_patient(free))
+    groups = groups_of(free, [pair for pair in alike if set(pair) <= free.keys()] + of_one_group(free))
     for stratum in _parted(groups, lambda group: any(free[id].annotated for id in group)):
         drawn = sorted(stratum, key=lambda group: hashlib.sha256(f"{seed}\t{group[0]}".encode()).digest())
         if published:
@@ -70,7 +70,7 @@ def folds_of(store: Store, count: int) -> dict[str, int]:
     pairs = [(row.id, twin) for row in rows.values() for twin in row.twins]
     pairs += [(first, second) for first, second in store.info.get("second_shots", [])]
     known = [pair for pair in pairs if rows.keys() >= set(pair)]
-    groups = groups_of(rows, known + of_one_patient(rows) + _of_one_group(rows))
+    groups = groups_of(rows, known + of_one_group(rows))
     if len(groups) < count:
         raise UserError(
             f"{store.path}: {count} folds need {count} patients or groups to train and validate with; "
@@ -98,19 +98,21 @@ def _kinds(rows: Iterable[Row]) -> Counter[str]:
     return +kinds
 
 
-def _of_one_group(rows: Mapping[str, Row]) -> list[tuple[str, str]]:
-    first: dict[str, str] = {}
-    return [(first.setdefault(row.group, id), id) for id, row in rows.items() if row.group]
+def of_one_group(photographs: Mapping[str, Photograph | Row]) -> list[tuple[str, str]]:
+    """Pairs of ids that join what must stand on one side: each patient's, and each group's."""
+    return _joined(photographs, lambda one: one.patient) + _joined(photographs, lambda one: one.group)
 
 
 def of_one_patient(photographs: Mapping[str, Photograph | Row]) -> list[tuple[str, str]]:
     """Pairs of ids that join the photographs of each patient, where patients are known."""
+    return _joined(photographs, lambda one: one.patient)
+
+
+def _joined(
+    photographs: Mapping[str, Photograph | Row], by: Callable[[Photograph | Row], str]
+) -> list[tuple[str, str]]:
     first: dict[str, str] = {}
-    return [
-        (first.setdefault(photograph.patient, id), id)
-        for id, photograph in photographs.items()
-        if photograph.patient
-    ]
+    return [(first.setdefault(by(one), id), id) for id, one in photographs.items() if by(one)]
 
 
 def _parted(groups: Groups, holds: Callable[[tuple[str, ...]], bool]) -> tuple[Groups, Groups]:

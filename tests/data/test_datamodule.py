@@ -309,3 +309,21 @@ def test_an_empty_split_is_named_with_the_remedy(partly_looked_at):
     without.store.rows = without.store.rows[:2]
     with pytest.raises(UserError, match="split val has no photograph with annotated lesions"):
         without.setup("fit")
+
+
+def test_each_photograph_validates_in_one_fold_and_trains_in_the_others(drawn_store):
+    folds = [module(drawn_store, folds=3, fold=fold) for fold in range(3)]
+    validated = [{row.id for row in data.rows("val")} for data in folds]
+    own = {row.id for row in drawn_store.rows if row.split in ("train", "val")}
+    assert set().union(*validated) == own
+    assert sum(map(len, validated)) == len(own)
+    for data, held_back in zip(folds, validated, strict=True):
+        assert {row.id for row in data.rows("train")} == own - held_back
+        assert {batch["id"][0] for batch in evaluation(data)} == held_back  # what `test` of a fold scores
+        assert {row.split for row in data.rows("test")} == {"test"}
+
+
+@pytest.mark.parametrize("given", [{"folds": 5}, {"fold": 0}, {"folds": 5, "fold": 5}])
+def test_folds_and_fold_belong_together(drawn_store, given):
+    with pytest.raises(UserError, match="fold"):
+        module(drawn_store, **given)

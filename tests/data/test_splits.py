@@ -4,7 +4,10 @@ from collections import Counter
 import pytest
 
 from retinalesion.data.photograph import Photograph
-from retinalesion.data.splits import make_splits
+from retinalesion.data.splits import folds_of, make_splits
+from retinalesion.data.store import Row, Store, write_tables
+from retinalesion.errors import UserError
+from retinalesion.geometry import Box
 
 LOOKED_FOR = frozenset({"MA", "iHE"})
 
@@ -87,3 +90,66 @@ def test_grading_photographs_added_to_a_set_leave_the_annotated_ones_where_they_
 )
 def test_small_sets_train_first(count, expected):
     assert set(make_splits(set_of(count), [], 0).values()) == expected
+
+
+def test_a_group_stays_on_one_side():
+    photographs = set_of(60, group=lambda n: f"block {n // 10}")
+    splits = make_splits(photographs, [], 0)
+    for first in range(0, 60, 10):
+        assert len({splits[f"p{n:03}"] for n in range(first, first + 10)}) == 1
+
+
+def store_of(path, count=200, shots=(), **fields):
+    """The tables of a store, without its pictures."""
+    rows = [
+        Row(
+            f"p{n:03}",
+            f"{n}.jpg",
+            width=8,
+            height=8,
+            box=Box(0, 0, 8),
+            sha256=f"{n:064x}",
+            **{"split": "train", "grade": n * 5 // count, **{k: value(n) for k, value in fields.items()}},
+        )
+        for n in range(count)
+    ]
+    info = {"side": 8, "fingerprint": "", "source": "", "seed": 0, "second_shots": shots}
+    write_tables(path, rows, info)
+    return Store(path)
+
+
+def test_folds_balance_grades_and_masks_and_part_no_group(tmp_path):
+    store = store_of(
+        tmp_path,
+        group=lambda n: f"block {n // 4}",
+        split=lambda n: ("test", "train", "val")[0 if n >= 196 else 1 + (n % 3 == 0)],
+        annotated=lambda n: frozenset(["MA"]),
+        pixels=lambda n: {"MA": int(n % 8 < 4)},
+    )
+    folds = folds_of(store, 5)
+    assert folds.keys() == {f"p{n:03}" for n in range(196)}
+    assert all(len({folds[f"p{n:03}"] for n in range(b, b + 4)}) == 1 for b in range(0, 196, 4))
+    parts = [[row for row in store.rows if folds.get(row.id) == fold] for fold in range(5)]
+    assert all(Counter(row.grade for row in part)[grade] == 8 for part in parts for grade in range(4))
+    assert all(12 <= sum(row.pixels["MA"] for row in part) <= 28 for part in parts)
+
+
+@pytest.mark.parametrize(
+    "kept_together",
+    [
+        {"patient": lambda n: "one" if n in (3, 150) else ""},
+        {"twins": lambda n: ("p150",) if n == 3 else ()},
+        {"shots": [["p003", "p150"]]},
+    ],
+    ids=["patient", "twins", "second shot"],
+)
+def test_folds_part_neither_patients_nor_twins_nor_second_shots(tmp_path, kept_together):
+    folds = folds_of(store_of(tmp_path, **kept_together), 7)
+    assert folds["p003"] == folds["p150"]
+    assert sorted(Counter(folds.values())) == list(range(7))
+
+
+def test_more_folds_than_groups_are_refused(tmp_path):
+    store = store_of(tmp_path, 20, group=lambda n: f"block {n // 10}")
+    with pytest.raises(UserError, match=r"5 folds need 5 patients or groups.*there are 2"):
+        folds_of(store, 5)
