@@ -3,7 +3,7 @@
 import csv
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ except ImportError:  # no POSIX system: there nobody is held off
 
 LOCK = ".lock"  # in a folder that somebody works in; says who
 _ATTEMPTS = 100
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _held: set[int] = set()  # descriptors of this process's locks
 
 
@@ -115,21 +116,70 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_let_go_in_child)
 
 
-def write_csv(file: Path, lines: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
-    """Lines as a CSV file, whole or not at all; columns are by default all the keys that occur, in order.
+def append_text(path: Path, text: str) -> None:
+    """Add to a file, all or nothing; what is no Unicode becomes a question mark.
 
     Raises:
         UserError: as `replace_file` raises.
     """
-    names = columns or list(dict.fromkeys(key for line in lines for key in line))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab", buffering=0) as file:
+            before, rest = file.tell(), memoryview(text.encode("utf-8", "replace"))
+            try:
+                while rest:
+                    rest = rest[file.write(rest) :]
+            except OSError:
+                file.truncate(before)
+                raise
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def write_csv(
+    file: Path,
+    lines: Iterable[Mapping[str, Any]],
+    columns: Sequence[str] = (),
+    *,
+    spreadsheet: bool = False,
+) -> None:
+    """Lines as a CSV file, whole or not at all; what is no Unicode becomes a question mark.
+
+    Args:
+        file: to write.
+        lines: taken one at a time where columns are given.
+        columns: by default all the keys that occur, in order.
+        spreadsheet: people open it in a spreadsheet. It begins with the mark by which Excel knows UTF-8, and
+            a text that Excel would take for a formula (``= + - @``, tab or return first) gets an apostrophe
+            before it; numbers never do.
+
+    Raises:
+        UserError: as `replace_file` raises.
+    """
+    if not columns:
+        lines = list(lines)
+        columns = list(dict.fromkeys(key for line in lines for key in line))
 
     def write_lines(beside: Path) -> None:
-        with beside.open("w", encoding="utf-8", newline="") as out:
-            writer = csv.DictWriter(out, names, restval="")
+        encoding = "utf-8-sig" if spreadsheet else "utf-8"
+        with beside.open("w", encoding=encoding, errors="replace", newline="") as out:
+            writer = csv.DictWriter(out, columns, restval="")
             writer.writeheader()
-            writer.writerows(lines)
+            for line in lines:
+                writer.writerow({key: _plain(cell) for key, cell in line.items()} if spreadsheet else line)
 
     replace_file(file, write_lines)
+
+
+def _plain(cell: Any) -> Any:
+    """The cell, as no formula."""
+    if not isinstance(cell, str) or not cell.startswith(_FORMULA):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def write_png(path: Path, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> None:

@@ -1,7 +1,11 @@
 """``retinalesion analyze PHOTOGRAPHS...``: lesion maps, grade, evidence and a report, of any photographs."""
 
+import shlex
+import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
@@ -13,13 +17,33 @@ def main(name: str, arguments: Sequence[str]) -> None:
     """Analyze photographs.
 
     Raises:
-        UserError: as `retinalesion.report.analyze.analyze` raises; or none of the photographs could be read.
+        UserError: as `retinalesion.report.analyze.analyze` raises; or none of the photographs could be read,
+            or what a network said of one was not finite.
         argparse.ArgumentError: an argument is wrong.
+        SystemExit: with 130 on Ctrl-C, with 143 on SIGTERM.
     """
+    given = _parser(name).parse_args(list(arguments))
+    before = signal.signal(signal.SIGTERM, _terminated)
+    try:
+        _analyze(given)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        line = shlex.join(["retinalesion", name, *(word for word in arguments if word != "--fresh")])
+        print(f"Go on with: {line}", file=sys.stderr)
+        raise SystemExit(130 if isinstance(stop, KeyboardInterrupt) else stop.code) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminated(*_: Any) -> NoReturn:
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def _parser(name: str) -> ArgumentParser:
     parser = ArgumentParser(
         prog=f"retinalesion {name}",
         exit_on_error=False,
-        description="Find lesions in photographs, grade them, and leave tables and a report to open.",
+        description="Find lesions in photographs, grade them, and leave tables and a report to open. "
+        "Stopped, the same command goes on.",
     )
     parser.add_argument("photographs", type=Path, nargs="+", help="files, folders or stores")
     parser.add_argument("--out", type=Path, default=Path("analysis"), help="folder for all results")
@@ -36,9 +60,14 @@ def main(name: str, arguments: Sequence[str]) -> None:
         help="leave out what lies on the camera's own spots (dust): auto finds them where a batch has 30 "
         "photographs of a camera; a FILE that retinalesion camera made; or none",
     )
-    given = parser.parse_args(list(arguments))
+    parser.add_argument("--fresh", action="store_true", help="begin anew, even where this is half done")
+    parser.add_argument("--device", help="cpu, cuda or mps; by default a GPU of CUDA where there is one")
+    return parser
 
-    from retinalesion.report.analyze import analyze  # imports torch, which --help does without
+
+def _analyze(given: Any) -> None:
+    from retinalesion.reading.reader import NOT_FINITE  # imports torch, which --help does without
+    from retinalesion.report.analyze import analyze
 
     readings = analyze(
         given.photographs,
@@ -47,22 +76,30 @@ def main(name: str, arguments: Sequence[str]) -> None:
         split=given.split,
         probabilities=given.probabilities,
         camera=given.camera,
+        fresh=given.fresh,
+        device=given.device,
     )
-    unread = [reading for reading in readings if reading.error]
-    for reading in unread:
-        print(f"not read: {reading.error}")
-    if len(unread) == len(readings):
+    unread = refer = ungradable = aside = spoilt = 0
+    for reading in readings:
+        if reading.error:
+            print(f"not read: {reading.error}")
+            unread += 1
+            spoilt += NOT_FINITE in reading.error
+        refer += bool(reading.referable)
+        ungradable += reading.quality is not None and not reading.quality.gradable
+        aside += len(reading.camera)
+    if unread == len(readings):
         raise UserError("none of the photographs could be read; the reasons stand above and in the tables.")
-    refer = sum(bool(reading.referable) for reading in readings)
-    ungradable = sum(reading.quality is not None and not reading.quality.gradable for reading in readings)
     photographs = "photograph" if len(readings) == 1 else "photographs"
     print(
         f"{len(readings)} {photographs}: {refer} to refer, of which {ungradable} ungradable; "
-        f"{len(unread)} could not be opened."
+        f"{unread} could not be opened."
     )
-    if aside := sum(len(reading.camera) for reading in readings):
+    if aside:
         findings = "1 finding lies" if aside == 1 else f"{aside} findings lie"
         print(f"{findings} on spots of the camera itself and so do not count; see the report.")
     print(f"Report: {given.out / 'report' / 'index.html'}")
     print(f"Tables: {given.out / 'readings.csv'}, {given.out / 'findings.csv'}")
     print("For research, not for diagnosis. Macular oedema is not judged.")
+    if spoilt:
+        raise UserError(f"of {spoilt} {'photograph' if spoilt == 1 else 'photographs'} {NOT_FINITE}")

@@ -43,8 +43,8 @@ def compare(runs: Sequence[Path], out: Path, chosen: Chosen | None = None) -> li
         firsts.setdefault(row.runs[0].folder, row.name)
     views = side_by_side(chosen, firsts) if chosen else ()
     _write(out / "tables.md", text.markdown(tables))
-    write_csv(out / "tables.csv", text.score_lines(tables))
-    write_csv(out / "differences.csv", text.difference_lines(tables), DIFFERENCES)
+    write_csv(out / "tables.csv", text.score_lines(tables), spreadsheet=True)
+    write_csv(out / "differences.csv", text.difference_lines(tables), DIFFERENCES, spreadsheet=True)
     _write(out / "index.html", page(tables, views))
     return tables
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from retinalesion.compare.results import THRESHOLD
 from retinalesion.data.field import from_square
-from retinalesion.data.store import Row, Store
+from retinalesion.data.store import Row, Store, truth_of
 from retinalesion.errors import UserError
 from retinalesion.geometry import Box
 from retinalesion.lesions import CODES, GRADES, NO_GRADE
@@ -97,8 +97,6 @@ def _about(row: Row) -> str:
 
 
 def _truth(store: Store, row: Row, rgb: Picture) -> list[Shown]:
-    from retinalesion.report.analyze import truth_of
-
     planes, annotated = truth_of(store, row)
     shown = [Shown("Photograph", "", _data(rgb))]
     if planes is not None:

@@ -21,6 +21,7 @@ from PIL import Image, ImageOps
 from retinalesion.errors import PhotographError
 
 PIXEL_LIMIT = 100_000_000
+LONGEST_SIDE = 12_000  # pixels: a field of view becomes a square
 BYTE_LIMIT = 1 << 30
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
@@ -226,6 +227,11 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             width, height = image.size
             if width * height > PIXEL_LIMIT:
                 raise _too_large(path, f"{width} x {height} pixels; ")
+            if max(width, height) > LONGEST_SIDE:
+                raise PhotographError(
+                    f"{path}: {width} x {height} pixels; sides of at most {LONGEST_SIDE} pixels are read. "
+                    "Cut the photograph out of it, or make it smaller, and its masks with it."
+                )
             if image.mode not in _SIXTEEN_BIT | _ALPHA | _EIGHT_BIT:
                 raise PhotographError(
                     f"{path}: pixels of kind {image.mode!r} are not read. Save it with 8 bits a channel, "

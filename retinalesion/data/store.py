@@ -224,6 +224,11 @@ class Store:
         return read_png(file, cv2.IMREAD_GRAYSCALE) if file.exists() else None
 
 
+def truth_of(store: Store, row: Row) -> tuple[NDArray[np.bool_] | None, frozenset[str]]:
+    """What experts marked in a photograph of a store, bool (8, side, side), and what they looked for."""
+    return (unpack(store.planes(row.id)) if row.annotated else None), row.annotated
+
+
 def write_tables(path: Path, rows: Iterable[Row], info: dict[str, Any]) -> None:
     """Finish a store: ``photographs.csv``, then ``store.json``, whose presence says that all is there."""
     ordered = sorted(rows, key=lambda row: row.id)

@@ -5,13 +5,14 @@ have a finding than chance brings there from the ring around it: the fovea, the 
 draw false findings too, but move from eye to eye and fill the ring as well.
 """
 
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -24,6 +25,7 @@ from retinalesion.data.photograph import Bits
 from retinalesion.data.spots import FEWEST_PHOTOGRAPHS, MISTAKEN, CameraMap, Spot, regions_on, spots_drawn
 from retinalesion.data.twins import find_pairs, groups_of, view_of
 from retinalesion.errors import PhotographError
+from retinalesion.files import read_png, replace_file, write_png
 from retinalesion.lesions import CODES
 from retinalesion.reading.reading import Finding, Reading
 
@@ -34,43 +36,72 @@ _FROM, _TO = 4, 25  # the ring, in pixels of the mean picture beyond the spot
 
 
 class Cameras:
-    """What a batch of photographs tells of its cameras, gathered while it is read.
+    """What a batch of photographs tells of its cameras, kept in a folder while it is read.
+
+    What each photograph adds is a few files of its own: it does not matter who reads it, nor in which order,
+    nor whether the batch is stopped in between.
 
     Args:
-        photographs: how many there will be of each, as near as headers tell. Of cameras with too few nothing
-            is kept.
+        folder: for these files.
+        cameras: by id of the photograph, as headers tell. Of cameras with too few of them no picture is kept,
+            of others at most a thousand, evenly drawn.
     """
 
-    def __init__(self, photographs: Mapping[Camera, int]) -> None:
-        self.photographs = photographs
-        self._met: Counter[Camera] = Counter()
-        self._means: dict[Camera, MeanPicture] = {}
-        self._views: dict[Camera, dict[str, NDArray[np.uint8]]] = {}
+    def __init__(self, folder: Path, cameras: Mapping[str, Camera]) -> None:
+        self.folder, self._ids = folder, tuple(cameras)
+        ids: dict[Camera, list[str]] = {}
+        for id, camera in cameras.items():
+            ids.setdefault(camera, []).append(id)
+        self.photographs = {camera: len(some) for camera, some in ids.items()}
+        self._averaged = {
+            id: camera
+            for camera, some in ids.items()
+            if len(some) >= FEWEST_PHOTOGRAPHS
+            for id in some[:: -(-len(some) // MOST)]
+        }
 
     @classmethod
-    def of_files(cls, files: Iterable[Path]) -> Self:
-        """Of a batch that is still to be read."""
-        photographs: Counter[Camera] = Counter()
-        for file in files:
+    def of_files(cls, folder: Path, files: Iterable[tuple[str, Path]]) -> Self:
+        """Of a batch that is still to be read: ids and files."""
+        cameras: dict[str, Camera] = {}
+        same: dict[Camera, Camera] = {}  # one object for each, however many photographs
+        for id, file in files:
             with suppress(PhotographError):  # told when it is read
-                photographs[camera_of(file)] += 1
-        return cls(photographs)
+                camera = camera_of(file)
+                cameras[id] = same.setdefault(camera, camera)
+        return cls(folder, cameras)
 
-    def add(self, camera: Camera, id: str, rgb: NDArray[np.uint8], square: NDArray[np.uint8]) -> None:
-        """Add a photograph that can be read.
+    def add(
+        self,
+        camera: Camera,
+        reading: Reading,
+        rgb: NDArray[np.uint8],
+        square: NDArray[np.uint8],
+        faint: Mapping[str, float],
+    ) -> None:
+        """Keep what a photograph tells; again, it takes the place of what was kept of it.
 
         Args:
             camera: that took it.
-            id: of its reading.
+            reading: of it.
             rgb: uint8 (height, width, 3).
             square: its field of view, uint8 (s, s, 3).
+            faint: by learned lesion, the maximum of its map outside of all findings.
+
+        Raises:
+            UserError: the folder cannot be written.
         """
-        photographs = self.photographs.get(camera, 0)
-        self._met[camera] += 1
-        if photographs < FEWEST_PHOTOGRAPHS or self._met[camera] % -(-photographs // MOST):
-            return
-        self._means.setdefault(camera, MeanPicture()).add(relative_to_surroundings(rgb))
-        self._views.setdefault(camera, {})[id] = view_of(square)
+        gradable = reading.quality is not None and reading.quality.gradable
+        if gradable and self._averaged.get(reading.id) == camera:
+            write_png(self._picture("mean", reading.id), relative_to_surroundings(rgb))
+            write_png(self._picture("view", reading.id), view_of(square))
+        text = json.dumps({"camera": camera, "gradable": gradable, "faint": faint})
+        replace_file(self.folder / f"{reading.id}.json", lambda beside: beside.write_text(text, "utf-8"))
+
+    def of(self, id: str) -> tuple[Camera, Mapping[str, float]] | None:
+        """The camera of a photograph and its faint maxima, as `add` took them; None of one not added."""
+        known = self._known(id)
+        return (Camera(*known["camera"]), known["faint"]) if known else None
 
     def maps(self, readings: Mapping[str, Reading]) -> list[tuple[CameraMap, NDArray[np.uint8]]]:
         """Every camera with its spots, where two witnesses agree on them, and its mean picture for eyes.
@@ -78,25 +109,46 @@ class Cameras:
         Photographs that are alike are taken to be of one patient, since nothing else tells.
 
         Args:
-            readings: of the photographs, by id.
+            readings: of the photographs, by id; asked for one group at a time.
         """
+        met: Counter[Camera] = Counter()
+        averaged: dict[Camera, list[str]] = {}
+        for id in self._ids:
+            known = self._known(id)
+            if known and known["gradable"]:
+                camera = Camera(*known["camera"])
+                met[camera] += 1
+                if self._averaged.get(id) == camera:
+                    averaged.setdefault(camera, []).append(id)
         found = []
         for camera, photographs in self.photographs.items():
-            mean = self._means.get(camera)
-            if mean is None:  # too few, or none of them can be read
-                few = min(photographs, self._met[camera])
+            ids = averaged.get(camera)
+            if not ids:  # too few, or none of them can be read
+                few = min(photographs, met[camera])
                 found.append((CameraMap(camera, few, few), np.zeros((1, 1), np.uint8)))
                 continue
-            views = self._views[camera]
+            mean = MeanPicture()
+            for id in ids:
+                mean.add(read_png(self._picture("mean", id), cv2.IMREAD_GRAYSCALE))
+            views = {id: read_png(self._picture("view", id), cv2.IMREAD_GRAYSCALE) for id in ids}
             pairs = find_pairs({id: id for id in views}, views)
             groups = groups_of(views, [pair[:2] for pair in pairs])
             one = CameraMap(camera, mean.photographs, len(groups))
             if one.looked:
                 spots = mean.spots(camera, BESIDE_FINDINGS)
-                read = [[readings[id] for id in group] for group in groups]
+                read = ([readings[id] for id in group] for group in groups)
                 one = one._replace(spots=recurring(spots, camera, mean.values()[1], read))
             found.append((one, mean.picture()))
         return found
+
+    def _picture(self, kind: str, id: str) -> Path:
+        return self.folder / kind / f"{id}.png"
+
+    def _known(self, id: str) -> Any:
+        try:
+            return json.loads((self.folder / f"{id}.json").read_text("utf-8"))
+        except FileNotFoundError:
+            return None
 
 
 def recurring(

@@ -30,6 +30,7 @@ from retinalesion.training.metrics import THRESHOLD
 from retinalesion.training.task import Task
 from retinalesion.training.tasks import task_from
 
+NOT_FINITE = "the network's answer is not finite: its weights are spoilt, or it ran in too few bits."
 SIDE = 896  # where a checkpoint does not say at which side it was trained: the paper's
 
 
@@ -133,14 +134,18 @@ class Reader:
         self.model = Model.of(task)
 
     @classmethod
-    def from_checkpoint(cls, file: Path | str) -> Self:
+    def from_checkpoint(cls, file: Path | str, device: str | None = None) -> Self:
         """Of a run's checkpoint (``.ckpt``), or of a portable one (``.safetensors``).
+
+        Args:
+            file: the checkpoint.
+            device: ``cpu``, ``cuda`` or ``mps``; None for a GPU of CUDA where there is one.
 
         Raises:
             UserError: missing, cut off, not a checkpoint of this package, or as `Model.of` raises.
         """
         task = task_from(load_checkpoint(Path(file)))
-        return cls(task.to("cuda" if torch.cuda.is_available() else "cpu"))
+        return cls(task.to(device_of(device)))
 
     def maps_of(self, square: NDArray[np.uint8]) -> tuple[NDArray[np.float32], tuple[float, ...]]:
         """One pass.
@@ -186,6 +191,22 @@ class Reader:
         return Reading(id=id, file=str(file), model=self.model.name, error=str(error))
 
 
+def device_of(name: str | None) -> torch.device:
+    """A device by its name; None for a GPU of CUDA where there is one.
+
+    Raises:
+        UserError: this machine has none of that name.
+    """
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise UserError(f"{name}: no such device. There are cpu, cuda and mps.") from error
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device.type, True):
+        raise UserError(f"{name}: this machine (or this build of torch) has no such device. Try cpu.")
+    return device
+
+
 def unpacked(out: Mapping[str, Any], place: int, side: int) -> tuple[NDArray[np.float32], tuple[float, ...]]:
     """One photograph of what a task predicts: maps (8, side, side), 0 where it has none, and grades."""
     maps, grades = out.get("lesions"), out.get("grade")
@@ -216,7 +237,12 @@ def see(
         grades: probabilities of DR0 to DR4; empty where the model does not grade.
         model: that gave them.
         spots: of the camera; what lies on them does not count.
+
+    Raises:
+        UserError: what the network says is not finite.
     """
+    if not (np.isfinite(maps).all() and np.isfinite(grades).all()):
+        raise UserError(f"{subject.file}: {NOT_FINITE} Train it again, or name another checkpoint.")
     figures = measure(square)
     reasons = judge(figures, model.limits)
     maps = maps * lit_field(square, maps.shape[-2:])

@@ -4,6 +4,7 @@ Lengths, areas and places are in the photograph's own pixels; probabilities and 
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -148,8 +149,8 @@ class Reading:
         return {"schema": SCHEMA, **asdict(self), "box": self.box._asdict(), "present": list(self.present)}
 
     def as_json(self) -> str:
-        """One line."""
-        return json.dumps(self.as_dict(), ensure_ascii=False)
+        """One line; what is not finite is null."""
+        return json.dumps(finite(self.as_dict()), ensure_ascii=False, allow_nan=False)
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Reading":
@@ -173,3 +174,12 @@ class Reading:
         for key in ("learned", "grade_probabilities"):
             values[key] = tuple(values[key])
         return cls(**values)
+
+
+def finite(value: Any) -> Any:
+    """Plain values with None in place of numbers that are not finite, which JSON does not know."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(one) for key, one in value.items()}
+    return [finite(one) for one in value] if isinstance(value, (list, tuple)) else value

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +21,13 @@ from retinalesion.data.spots import (
     told,
     write_cameras,
 )
-from retinalesion.errors import PhotographError, UserError
+from retinalesion.errors import UserError
 from retinalesion.files import replace_file
 from retinalesion.reading.camera import Cameras
 from retinalesion.reading.reader import Reader
 from retinalesion.reading.reading import Reading
-from retinalesion.report.analyze import box, listed, tracked
+from retinalesion.report.analyze import box, tracked
+from retinalesion.report.listing import listed
 
 
 def find_cameras(
@@ -53,26 +55,25 @@ def find_cameras(
         raise UserError(f"{file} is a folder. Name a file: --out {file / 'cameras.json'}")
     if file.exists():
         read_cameras(file)  # nothing but an earlier map is replaced
-    work = listed(photographs, "all", file)
-    if any(isinstance(item, tuple) for _, item in work):
+    items = listed(photographs, "all", file)
+    if any(item.row for item in items):
         raise UserError("The spots of a store's cameras are found by prepare. Name photographs instead.")
-    cameras = Cameras.of_files(item for _, item in work if isinstance(item, Path))
-    if max(cameras.photographs.values(), default=0) < FEWEST_PHOTOGRAPHS:
-        raise _too_few(cameras.photographs)
-    readings: dict[str, Reading] = {}
-    reader = Reader.from_checkpoint(checkpoint or box())
-    for id, item in tracked(work, "camera"):
-        assert isinstance(item, Path)
-        try:
-            rgb, camera = read_with_camera(item)
-        except PhotographError as error:
-            print(f"not read: {error}")
-            continue
-        seen = reader.see(rgb, str(item), id)
-        if seen.reading.quality and seen.reading.quality.gradable:
-            cameras.add(camera, id, rgb, seen.square)
-            readings[id] = seen.reading
-    maps = cameras.maps(readings)
+    with TemporaryDirectory(prefix="retinalesion-") as place:
+        cameras = Cameras.of_files(Path(place), ((item.id, Path(item.file)) for item in items))
+        if max(cameras.photographs.values(), default=0) < FEWEST_PHOTOGRAPHS:
+            raise _too_few(cameras.photographs)
+        readings: dict[str, Reading] = {}
+        reader = Reader.from_checkpoint(checkpoint or box())
+        for item in tracked(items, "camera", len(items)):
+            try:
+                rgb, camera = read_with_camera(Path(item.file))
+                seen = reader.see(rgb, item.file, item.id)
+            except Exception as error:  # one photograph never stops a batch
+                print(f"not read: {error}")
+                continue
+            cameras.add(camera, seen.reading, rgb, seen.square, seen.faint)
+            readings[item.id] = seen.reading
+        maps = cameras.maps(readings)
     found = [(one, mean) for one, mean in maps if one.looked]
     if not found:
         raise _too_few({one.camera: one.photographs for one, _ in maps})

@@ -12,12 +12,12 @@ A folder::
     probabilities/ID_MA.png    own size, 16-bit grey, probability times 65535; only if asked for
     report/index.html          the report
 
-Lines and rows are written last, so that what they list is there.
+A line is written after the photograph's pictures, tables and report from the lines: what they list is there.
 """
 
 import shutil
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +26,16 @@ from numpy.typing import NDArray
 
 from retinalesion.data.field import from_square, plane_to_square
 from retinalesion.data.spots import FILE, CameraMap, write_cameras
-from retinalesion.errors import UserError
 from retinalesion.files import replace_file, write_csv, write_png
 from retinalesion.lesions import CODES, GRADES
 from retinalesion.pictures import key, overlay
 from retinalesion.reading.reader import Seen
-from retinalesion.reading.reading import Reading
+from retinalesion.reading.reading import Finding, Reading
+from retinalesion.report.folder import LINES
 from retinalesion.report.page import write_report
-from retinalesion.report.pictures import write_pictures
+from retinalesion.report.pictures import photograph_folder, write_pictures
 
 FULL = 65535  # what probability 1 is in a 16-bit picture
-LINES = "readings.jsonl"
-TABLES = (LINES, "readings.csv", "findings.csv", "key.png", FILE)
-PICTURES = ("planes", "overlays", "probabilities", "report")
 
 
 class Outputs:
@@ -51,25 +48,6 @@ class Outputs:
 
     def __init__(self, folder: Path, probabilities: bool = False) -> None:
         self.folder, self.probabilities = folder, probabilities
-
-    def require_ours(self) -> None:
-        """See that the folder is new, empty or an earlier analysis.
-
-        Raises:
-            UserError: it holds something else.
-        """
-        ours = {self.folder / name for name in (*TABLES, *PICTURES)}
-        if self.folder.exists() and not self.folder.is_dir():
-            raise UserError(f"{self.folder} is a file. Name a new or an empty folder with --out.")
-        if self.folder.exists() and set(self.folder.iterdir()) - ours:
-            raise UserError(f"{self.folder} holds other things. Name a new or an empty folder with --out.")
-
-    def begin(self) -> None:
-        """Clear away an earlier batch, which would not belong to what comes now."""
-        for name in TABLES:
-            (self.folder / name).unlink(missing_ok=True)
-        for name in PICTURES:
-            shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def write(
         self, seen: Seen, truth: NDArray[np.bool_] | None = None, annotated: Collection[str] = ()
@@ -124,13 +102,30 @@ class Outputs:
         write_png(self.folder / "overlays" / f"{reading.id}.png", overlay(square, found, aside=grey))
         write_pictures(self.folder / "report", reading.id, square, found, truth, annotated, aside=grey)
 
+    def forget(self, id: str) -> None:
+        """Take away the pictures of a photograph that has no line."""
+        self.planes_of(id).unlink(missing_ok=True)
+        (self.folder / "overlays" / f"{id}.png").unlink(missing_ok=True)
+        for code in CODES:
+            (self.folder / "probabilities" / f"{id}_{code}.png").unlink(missing_ok=True)
+        shutil.rmtree(photograph_folder(self.folder / "report", id), ignore_errors=True)
+
+    def write_lines(self, readings: Iterable[Reading]) -> None:
+        """Write ``readings.jsonl`` at once; what is no Unicode becomes a question mark."""
+
+        def write(beside: Path) -> None:
+            with beside.open("w", encoding="utf-8", errors="replace") as out:
+                out.writelines(f"{reading.as_json()}\n" for reading in readings)
+
+        replace_file(self.folder / LINES, write)
+
     def finish(
         self, readings: Sequence[Reading], cameras: Sequence[tuple[CameraMap, NDArray[np.uint8] | None]] = ()
     ) -> Path:
-        """Write lines, tables and the report.
+        """Write tables and the report.
 
         Args:
-            readings: of the whole batch, with unique ids.
+            readings: of the whole batch, with unique ids; gone through several times, one reading at a time.
             cameras: that took them, where their spots are known or were looked for, and the mean picture of
                 each, where there is one.
 
@@ -140,16 +135,13 @@ class Outputs:
         learned = next((reading.learned for reading in readings if reading.learned), ())
         if learned:
             write_png(self.folder / "key.png", key(720, learned))
-        page = write_report(self.folder / "report", readings, cameras)
+        rows = (photograph_row(reading) for reading in readings)
+        write_csv(self.folder / "readings.csv", rows, PHOTOGRAPH_COLUMNS, spreadsheet=True)
+        found = (row for reading in readings for row in finding_rows(reading))
+        write_csv(self.folder / "findings.csv", found, FINDING_COLUMNS, spreadsheet=True)
         if cameras:
             write_cameras(self.folder / FILE, [one for one, _ in cameras])
-        write_csv(
-            self.folder / "findings.csv", [line for reading in readings for line in finding_rows(reading)]
-        )
-        write_csv(self.folder / "readings.csv", [photograph_row(reading) for reading in readings])
-        text = "".join(f"{reading.as_json()}\n" for reading in readings)
-        replace_file(self.folder / LINES, lambda beside: beside.write_text(text, "utf-8", "replace"))
-        return page
+        return write_report(self.folder / "report", readings, cameras)
 
 
 def photograph_row(reading: Reading) -> dict[str, Any]:
@@ -208,3 +200,7 @@ def _known(value: Any) -> Any:
     if isinstance(value, float):
         return f"{value:.6g}"
     return "" if value is None else value
+
+
+PHOTOGRAPH_COLUMNS = tuple(photograph_row(Reading("", "")))
+FINDING_COLUMNS = ("id", *(field.name for field in fields(Finding)), "counts", "reason")

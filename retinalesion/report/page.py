@@ -8,7 +8,7 @@ scripts and pictures but neither data files nor modules.
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ from retinalesion.data.spots import CLEAN, CameraMap, told
 from retinalesion.files import replace_file, write_png
 from retinalesion.lesions import GRADES, LESIONS
 from retinalesion.pictures import ASIDE, RINGS, Picture
-from retinalesion.reading.reading import Reading
+from retinalesion.reading.reading import Reading, finite
 from retinalesion.report.pictures import photograph_folder, pictures_of
-from retinalesion.report.rows import GRADE_NAMES, details_of, facets_of, rows_of
+from retinalesion.report.rows import GRADE_NAMES, Rows, details_of, facets_of
 
 _HERE = Path(__file__).parent
 
@@ -47,11 +47,13 @@ def write_report(
     Raises:
         UserError: the folder cannot be written.
     """
-    pictures = [pictures_of(folder, reading.id) for reading in readings]
-    rows = rows_of(readings, pictures)
-    for row, found in zip(rows, pictures, strict=True):
-        call = f"report.receive({script(row.name)}, {script(details_of(row, found))});\n"
-        _write(photograph_folder(folder, row.reading.id) / "reading.js", call)
+    rows = Rows(readings, lambda reading: pictures_of(folder, reading.id))
+    models, referenced = set(), False
+    for row in rows:
+        call = f"report.receive({script(row.name)}, {script(details_of(row, rows.pictures(row.reading)))});\n"
+        _write(photograph_folder(folder, row.reading.id) / "reading.js", [call])
+        models.add(row.reading.model)
+        referenced |= bool(row.reference)
     for source in sorted((_HERE / "static").iterdir()):
         replace_file(folder / "page" / source.name, partial(shutil.copyfile, source))
     looked = [(camera, mean) for camera, mean in cameras if camera.looked]
@@ -62,13 +64,13 @@ def write_report(
     page = (
         environment()
         .get_template("index.html")
-        .render(
+        .generate(  # piece by piece
             rows=rows,
             facets=facets_of(rows),
             lesions=LESIONS,
             grades=tuple(zip(GRADES, GRADE_NAMES, strict=True)),
-            referenced=any(row.reference for row in rows),
-            models=sorted({reading.model for reading in readings if reading.model}),
+            referenced=referenced,
+            models=sorted(filter(None, models)),
             cameras=looked,
             count=len(cameras),
             clean=CLEAN,
@@ -94,10 +96,14 @@ def environment() -> Environment:
 
 def script(value: Any) -> str:
     """A value as JavaScript that may stand anywhere, in a script element too: all ASCII, no markup."""
-    text = json.dumps(value)
+    text = json.dumps(finite(value), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _write(file: Path, text: str) -> None:
-    # A file name need not be valid Unicode; it must not stop a report.
-    replace_file(file, lambda beside: beside.write_bytes(text.encode("utf-8", "replace")))
+def _write(file: Path, pieces: Iterable[str]) -> None:
+    def write(beside: Path) -> None:
+        # A file name need not be valid Unicode; it must not stop a report.
+        with beside.open("w", encoding="utf-8", errors="replace", newline="") as out:
+            out.writelines(pieces)
+
+    replace_file(file, write)

@@ -8,10 +8,10 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.data.spots import Spot, spots_in
-from retinalesion.data.store import Row, Store
+from retinalesion.data.store import Row, Store, truth_of
 from retinalesion.reading.reader import Model, Subject, see, unpacked
 from retinalesion.reading.reading import Reading
-from retinalesion.report.analyze import truth_of
+from retinalesion.report.folder import BatchFolder
 from retinalesion.report.outputs import Outputs
 from retinalesion.training.checkpoints import output_folder
 from retinalesion.training.tables import gather
@@ -51,10 +51,15 @@ class ReadingWriter(Callback):
         self.store = datamodule.store if isinstance(datamodule, FundusDataModule) else None
         self.photographs = {row.id: row for row in self.store.rows} if self.store else {}
         self.spots = spots_in(self.store) if self.store else {}
-        self.outputs = Outputs(output_folder(trainer) / "predict", self.probabilities)
+        folder = BatchFolder(output_folder(trainer) / "predict")
+        self.outputs = Outputs(folder.path, self.probabilities)
         self.readings = []
-        if trainer.is_global_zero and self.store:
-            self.outputs.begin()
+        if not self.store:
+            return
+        folder.require_ours()  # in every process, or one would wait for the others
+        trainer.strategy.barrier()
+        if trainer.is_global_zero:
+            folder.begin({"run": str(folder.path.parent)}, fresh=True)
         trainer.strategy.barrier()  # no process writes before the first has cleared the folder
 
     def on_predict_batch_end(
@@ -82,5 +87,7 @@ class ReadingWriter(Callback):
         """Gather the readings of all processes; write tables and report."""
         readings = sorted(gather(self.readings), key=lambda reading: reading.id)
         if trainer.is_global_zero and self.outputs and readings:
+            self.outputs.write_lines(readings)
             page = self.outputs.finish(readings)
+            BatchFolder(self.outputs.folder).finish()
             rank_zero_info(f"{len(readings)} photographs read: {page}")

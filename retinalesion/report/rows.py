@@ -1,7 +1,7 @@
 """What the list says of a reading, what it can be filtered by, and what the page of one photograph gets."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any, Literal, NamedTuple
@@ -129,21 +129,33 @@ _ORDER: dict[str, tuple[str, Sequence[str]]] = {
 }
 
 
-def rows_of(readings: Sequence[Reading], pictures: Sequence[Pictures | None]) -> tuple[Row, ...]:
-    """One row a reading."""
-    return tuple(
-        Row(safe_name(reading.id), reading, reading.present, found is not None)
-        for reading, found in zip(readings, pictures, strict=True)
-    )
+class Rows:
+    """A row for each reading, made when it is asked for: a long list takes no more memory than a short one.
+
+    Args:
+        readings: to go through as often as rows are.
+        pictures: of a reading, None where it has none.
+    """
+
+    def __init__(self, readings: Sequence[Reading], pictures: Callable[[Reading], Pictures | None]) -> None:
+        self._readings, self.pictures = readings, pictures
+
+    def __len__(self) -> int:
+        return len(self._readings)
+
+    def __iter__(self) -> Iterator[Row]:
+        for reading in self._readings:
+            found = self.pictures(reading) is not None
+            yield Row(safe_name(reading.id), reading, reading.present, found)
 
 
-def facets_of(rows: Sequence[Row]) -> tuple[Facet, ...]:
+def facets_of(rows: Iterable[Row]) -> tuple[Facet, ...]:
     """What the list can be filtered by; only values that occur."""
+    counts = Counter((key, value) for row in rows for key in _ORDER for value in row.values(key))
     facets = []
     for key, (title, order) in _ORDER.items():
-        counts = Counter(value for row in rows for value in row.values(key))
         choices = tuple(
-            Choice(value, counts[value], _NAMES.get(value, "")) for value in order if counts[value]
+            Choice(value, counts[key, value], _NAMES.get(value, "")) for value in order if counts[key, value]
         )
         facets.append(Facet(key, title, choices))
     return tuple(facets)

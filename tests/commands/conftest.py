@@ -97,7 +97,7 @@ def readings_in():
     """The rows of an analysis, by file."""
 
     def table(out):
-        with (out / "readings.csv").open(newline="") as lines:
+        with (out / "readings.csv").open(newline="", encoding="utf-8-sig") as lines:
             return {row["file"]: row for row in csv.DictReader(lines)}
 
     return table

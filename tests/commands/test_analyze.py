@@ -1,14 +1,19 @@
 """`analyze` as a user types it, and `demo`."""
 
 import json
+import shlex
 import shutil
+import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from retinalesion.cli import main
 from retinalesion.commands import demo
+from retinalesion.reading import reader
 from retinalesion.report import analyze
+from retinalesion.report.outputs import Outputs
 
 
 @pytest.fixture
@@ -54,7 +59,7 @@ def test_analyze_again_replaces_the_earlier_analysis_and_does_not_read_its_pictu
 ):
     command = ["analyze", ".", "--checkpoint", str(run / "checkpoints/best.ckpt")]
     for out in ("analysis", "analysis", "second"):  # the last time beside the earlier one
-        assert main([*command, "--out", out]) == 0
+        assert main([*command, "--out", out, "--fresh"]) == 0
         assert len(readings_in(Path(out))) == 3
     Path("eyes/left eye.png").unlink()
     assert main(command) == 0
@@ -64,6 +69,51 @@ def test_analyze_again_replaces_the_earlier_analysis_and_does_not_read_its_pictu
     assert table["eyes/<b>left & right.png"]["grade"] == ""  # an L-Net does not grade
     assert main(["analyze", "eyes/<b>left & right.png", *command[2:]]) == 0
     assert "1 photograph:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_stopped_by_a_signal_it_says_so_and_how_to_go_on(
+    run, eyes, capsys, monkeypatch, readings_in, name, status
+):
+    command = ["analyze", "eyes", "--checkpoint", str(run / "checkpoints/best.ckpt")]
+    write, written = Outputs.write, []
+
+    def signalled(self, *seen):
+        written.append(1)
+        if len(written) == 2:
+            signal.raise_signal(getattr(signal, name))
+        return write(self, *seen)
+
+    monkeypatch.setattr(Outputs, "write", signalled)
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, "--fresh"])
+    assert stopped.value.code == status
+    said = capsys.readouterr().err
+    assert f"Go on with: {shlex.join(['retinalesion', *command])}" in said
+    assert "2 of 3 photographs are read and kept" in said  # one is a bad file
+    assert len(readings_in(Path("analysis"))) == 2
+    assert main(command) == 0
+    assert len(readings_in(Path("analysis"))) == 3
+
+
+def test_an_answer_that_is_not_finite_ends_with_status_2(run, eyes, refused, monkeypatch, readings_in):
+    unpacked = reader.unpacked
+
+    def spoilt(out, place, side):
+        maps, grades = unpacked(out, place, side)
+        return maps * np.float32("nan"), grades
+
+    command = ("analyze", "eyes/left eye.png", "--checkpoint", str(run / "checkpoints/best.ckpt"))
+    monkeypatch.setattr(reader, "unpacked", spoilt)
+    refused(*command)
+    assert "not finite" in readings_in(Path("analysis"))["eyes/left eye.png"]["error"]
+
+
+def test_a_device_that_is_not_there_is_named(run, eyes, refused):
+    command = ("analyze", "eyes", "--checkpoint", str(run / "checkpoints/best.ckpt"), "--device")
+    assert "mps: this machine" in refused(*command, "mps")
+    assert "abacus: no such device" in refused(*command, "abacus")
+    assert not Path("analysis").exists()
 
 
 def test_analyze_of_bad_photographs_alone_is_a_mistake_but_leaves_the_table(run, eyes, refused, readings_in):
@@ -79,7 +129,7 @@ def test_analyze_of_bad_photographs_alone_is_a_mistake_but_leaves_the_table(run,
         (("eyes", "--checkpoint", "nowhere.ckpt"), "nowhere.ckpt: no such checkpoint"),
         (("eyes", "--checkpoint", "eyes/broken.jpg"), "cut off, or not a checkpoint"),
         (("eyes", "--out", "eyes/broken.jpg"), "eyes/broken.jpg is a file. Name a new or an empty folder"),
-        (("eyes", "--out", "eyes"), "eyes holds other things. Name a new or an empty folder with --out"),
+        (("eyes", "--out", "eyes"), "eyes holds other things (<b>left & right.png). Name a new or an empty folder with --out"),
         (("nowhere",), "nowhere: no such file or folder"),
         (("empty",), "empty: no photographs in this folder"),
         ((), "photographs"),

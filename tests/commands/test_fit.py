@@ -78,7 +78,7 @@ def test_predict_draws_any_photographs_at_their_own_size(run, drawn_store):
     photographs = drawn_store.path / "photographs"
     arguments = ["--photographs", str(photographs), "--probabilities"]
     assert main(["predict", "--run", "first", *arguments]) == 0
-    with (run / "predict" / "readings.csv").open(newline="") as lines:
+    with (run / "predict" / "readings.csv").open(newline="", encoding="utf-8-sig") as lines:
         assert [row["id"] for row in csv.DictReader(lines)] == [row.id for row in drawn_store.rows]
     assert len(list((run / "predict" / "overlays").glob("*.png"))) == len(drawn_store.rows)
     assert list((run / "predict" / "probabilities").glob("*_MA.png"))

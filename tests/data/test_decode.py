@@ -237,4 +237,5 @@ def test_a_picture_without_alpha_says_so(tmp_path, rgb):
 def test_limits_are_those_that_the_guide_names():
     guide = (Path(__file__).parents[2] / "docs" / "folder-layout.md").read_text("utf-8")
     assert f"{decode.PIXEL_LIMIT // 10**6} million pixels" in guide
+    assert f"{decode.LONGEST_SIDE} on a side" in guide
     assert f"{decode.BYTE_LIMIT >> 30} GiB" in guide

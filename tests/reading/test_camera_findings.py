@@ -11,7 +11,7 @@ from retinalesion.geometry import Box
 from retinalesion.lesions import CODES
 from retinalesion.reading.camera import Cameras, recurring, set_aside
 from retinalesion.reading.findings import findings_of
-from retinalesion.reading.reading import Finding, Reading
+from retinalesion.reading.reading import Finding, Quality, Reading
 
 CAMERA = Camera(1000, 800)
 KNOWN = np.ones((400, 500), bool)  # the mean picture is half as large
@@ -220,17 +220,21 @@ def eye(seed):
     return (retina[..., None] * (170, 90, 50)).clip(0, 255).astype(np.uint8)
 
 
-def gathered(seeds, camera=SMALL):
-    cameras = Cameras({camera: len(seeds)})
+def gathered(folder, seeds, camera=SMALL):
+    cameras = Cameras(folder, {f"p{number}": camera for number in range(len(seeds))})
     for number, seed in enumerate(seeds):
-        rgb = eye(seed)
-        cameras.add(camera, f"p{number}", rgb, to_square(rgb, find_field(rgb), 256))
+        added(cameras, camera, f"p{number}", eye(seed))
     return cameras
 
 
+def added(cameras, camera, id, rgb):
+    one = Reading(id, id, quality=Quality(True))
+    cameras.add(camera, one, rgb, to_square(rgb, find_field(rgb), 256), {})
+
+
 @pytest.fixture(scope="module")
-def enough():
-    return gathered(range(30))
+def enough(tmp_path_factory):
+    return gathered(tmp_path_factory.mktemp("enough"), range(30))
 
 
 def test_two_witnesses_make_a_spot(enough):
@@ -258,8 +262,8 @@ def test_neither_witness_alone_makes_one(enough):
 @pytest.mark.parametrize(
     ("seeds", "groups"), [(range(29), 29), ([0] * 18 + list(range(13)), 13)], ids=["few", "of few eyes"]
 )
-def test_of_too_few_photographs_or_eyes_nothing_is_said(seeds, groups):
-    cameras = gathered(seeds)
+def test_of_too_few_photographs_or_eyes_nothing_is_said(tmp_path, seeds, groups):
+    cameras = gathered(tmp_path, seeds)
     ((found, _),) = cameras.maps({f"p{number}": reading(DUST) for number in range(len(seeds))})
     assert (found.photographs, found.groups) == (len(seeds), groups)
     assert not found.looked
@@ -268,18 +272,17 @@ def test_of_too_few_photographs_or_eyes_nothing_is_said(seeds, groups):
     assert ("too few patients" if len(seeds) >= 30 else "too few to look") in str(found)
 
 
-def test_cameras_are_told_apart_and_pictures_are_kept_of_large_ones_alone():
-    cameras, other = gathered(range(3)), SMALL._replace(serial="other")
-    mixed = Cameras({SMALL: 30, other: 1})
-    for number in range(30):
-        rgb = eye(number)
-        square = to_square(rgb, find_field(rgb), 256)
-        mixed.add(SMALL, f"p{number}", rgb, square)
-    mixed.add(other, "q", rgb, square)
-    readings = {id: reading() for id in (*(f"p{number}" for number in range(30)), "q")}
+def test_cameras_are_told_apart_and_pictures_are_kept_of_large_ones_alone(tmp_path):
+    other, large = SMALL._replace(serial="other"), [f"p{number}" for number in range(30)]
+    mixed = Cameras(tmp_path / "mixed", dict.fromkeys(large, SMALL) | {"q": other})
+    for number, id in enumerate(large):
+        added(mixed, SMALL, id, eye(number))
+    added(mixed, other, "q", eye(0))
+    readings = {id: reading() for id in (*large, "q")}
+    assert not (tmp_path / "mixed/mean/q.png").exists()
     large, small = mixed.maps(readings)
     assert [(one.camera, one.looked) for one, _ in (large, small)] == [(SMALL, True), (other, False)]
     assert large[1].size > small[1].size == 1
-    ((few, _),) = cameras.maps({})
+    ((few, _),) = gathered(tmp_path / "few", range(3)).maps({})
     assert (few.camera, few.photographs, few.looked) == (SMALL, 3, False)
-    assert Cameras({}).maps({}) == []
+    assert Cameras(tmp_path, {}).maps({}) == []

@@ -51,7 +51,7 @@ class Specks(Reader):
 def specks():
     """It reads whatever checkpoint is named; and quality is not measured, which would take longest."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Reader, "from_checkpoint", lambda file: Specks())
+        patch.setattr(Reader, "from_checkpoint", lambda file, device=None: Specks())
         patch.setattr("retinalesion.reading.reader.measure", lambda square: dict.fromkeys(LIMITS, 0.0))
         yield
 
@@ -111,8 +111,14 @@ def plane(out, id, code):
     return cv2.imread(str(out / "planes" / f"{id}.png"), cv2.IMREAD_UNCHANGED) >> code & 1
 
 
+def everything_in(out):
+    """All files by name, but for the mark, which tells when the photographs were changed."""
+    files = (file for file in out.rglob("*") if file.is_file() and file.name != "analysis.json")
+    return {str(file.relative_to(out)): file.read_bytes() for file in files}
+
+
 def table(file):
-    with file.open(newline="") as lines:
+    with file.open(newline="", encoding="utf-8-sig") as lines:
         return list(csv.DictReader(lines))
 
 
@@ -198,7 +204,7 @@ def test_a_photograph_of_another_camera_is_refused_before_anything_is_done(
 ):
     other, out = tmp_path / "other.png", tmp_path / "out"
     cv2.imwrite(str(other), draw(0, (210, 240)))
-    monkeypatch.setattr(Reader, "from_checkpoint", lambda file: pytest.fail("a model was read"))
+    monkeypatch.setattr(Reader, "from_checkpoint", lambda *_, **__: pytest.fail("a model was read"))
     with pytest.raises(
         UserError, match=r"other\.png \(240 x 210 pixels\).*holds: 200 x 200 pixels.*--camera none"
     ):
@@ -285,7 +291,7 @@ def test_what_cannot_be_graded_is_freed_of_the_spots_too(dusty, tmp_path, monkey
     monkeypatch.setattr("retinalesion.reading.reader.measure", light)
     picky = Specks()
     picky.model = picky.model._replace(limits=ANY | {"light": (0.2, 1.0)})
-    monkeypatch.setattr(Reader, "from_checkpoint", lambda file: picky)
+    monkeypatch.setattr(Reader, "from_checkpoint", lambda file, device=None: picky)
     found = run(tmp_path / "eyes", tmp_path / "out")["p32"]
     assert not found.quality.gradable
     assert len(found.camera) == 2
@@ -313,7 +319,7 @@ def test_a_folder_of_many_sizes_keeps_no_picture_of_each(tmp_path):
     eyes.mkdir()
     for number in range(6):
         cv2.imwrite(str(eyes / f"p{number}.png"), draw(number, (200, 200 + number)))
-    cameras = Cameras.of_files(sorted(eyes.iterdir()))
+    cameras = Cameras.of_files(tmp_path, ((file.stem, file) for file in sorted(eyes.iterdir())))
     readings = run(eyes, tmp_path / "out")
     assert not any(reading.camera for reading in readings.values())
     assert all(not one.looked for one, _ in cameras.maps(readings))
@@ -327,19 +333,23 @@ def test_a_map_that_lies_in_the_folder_of_results_is_kept(auto, dusty, tmp_path)
         assert len(readings["p00"].camera) == 2
 
 
-def test_stopped_while_pictures_are_drawn_anew_the_tables_are_right(dusty, tmp_path, monkeypatch):
-    def stop(self, *arguments, **options):
-        raise KeyboardInterrupt
+def test_stopped_while_pictures_are_drawn_anew_it_goes_on_to_the_same_end(auto, dusty, tmp_path, monkeypatch):
+    """Each time it is stopped a little later: what was drawn anew is drawn from what was there before."""
+    out, draw, drawn = tmp_path / "out", Outputs.draw, []
 
-    def write(self, seen, *truth):
-        return draw(self, seen.reading, seen.square, seen.planes, seen.aside) or seen.reading
+    def stop(self, reading, *arguments):
+        drawn.append(reading.id)
+        if len(drawn) in (COUNT + 3, COUNT + 3 + 7):
+            raise KeyboardInterrupt
+        return draw(self, reading, *arguments)
 
-    draw = Outputs.draw
-    monkeypatch.setattr(Outputs, "write", write)
     monkeypatch.setattr(Outputs, "draw", stop)
-    run(dusty, tmp_path / "out")
-    rows = table(tmp_path / "out/readings.csv")
-    assert [row["on_camera_spots"] for row in rows] == ["2"] * COUNT
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run(dusty, out)
+        assert len(table(out / "readings.csv")) == COUNT
+    run(dusty, out)
+    assert everything_in(out) == everything_in(auto[0])
 
 
 def test_tags_of_a_camera_are_text_and_nothing_else(dusty, tmp_path):
@@ -354,7 +364,7 @@ def test_tags_of_a_camera_are_text_and_nothing_else(dusty, tmp_path):
     assert "X [/] &lt;b&gt;y&lt;/b&gt;" in page
 
 
-def test_a_camera_of_which_nothing_can_be_read_is_not_called_clean():
-    ((one, _),) = Cameras({Camera(100, 80): 40}).maps({})
+def test_a_camera_of_which_nothing_can_be_read_is_not_called_clean(tmp_path):
+    ((one, _),) = Cameras(tmp_path, dict.fromkeys(map(str, range(40)), Camera(100, 80))).maps({})
     assert not one.looked
     assert one.photographs == 0

@@ -28,12 +28,11 @@ def test_layers_planes_and_tables_agree(tmp_path, own):
     subject = Subject("one", "one.png", own, own, box)
     seen = see(subject, to_square(photograph, box, 128), maps, (), Model("m", CODES, ANY, 0.5))
     outputs = Outputs(tmp_path)
-    outputs.begin()
     outputs.finish([outputs.write(seen)])
     planes = cv2.imread(str(tmp_path / "planes/one.png"), cv2.IMREAD_GRAYSCALE)
     marked = {code for j, code in enumerate(CODES) if (planes >> j & 1).any()}
     assert marked == ({"HaEx"} if own == 20 else {"HaEx", "iHE"})
     assert set(pictures_of(tmp_path / "report", "one").layers) == marked
-    with (tmp_path / "readings.csv").open(newline="") as lines:
+    with (tmp_path / "readings.csv").open(newline="", encoding="utf-8-sig") as lines:
         (row,) = csv.DictReader(lines)
     assert {code for code in CODES if row[f"{code}_present"] == "1"} == marked

@@ -13,7 +13,7 @@ from retinalesion.errors import UserError
 from retinalesion.reading.reading import Reading
 from retinalesion.report.page import script, write_report
 from retinalesion.report.pictures import photograph_folder, safe_name
-from retinalesion.report.rows import facets_of, rows_of
+from retinalesion.report.rows import Rows, facets_of
 
 
 class Page(HTMLParser):
@@ -78,7 +78,7 @@ def test_every_reading_has_a_row_that_can_be_sorted_and_filtered(report, page):
 
 
 def test_choices_count_their_rows(report):
-    rows = rows_of(report.readings, [None] * len(report.readings))
+    rows = Rows(report.readings, lambda reading: None)
     counts = {facet.key: {one.value: one.amount for one in facet.choices} for facet in facets_of(rows)}
     assert counts == {
         "grade": {"DR0": 1, "DR1": 1, "DR2": 1, "DR4": 1, "no grade": 1},

@@ -56,7 +56,7 @@ def predict(run, store, processes=1, probabilities=False, evaluate="all"):
 
 
 def table_of(folder):
-    with (folder / "readings.csv").open(newline="") as lines:
+    with (folder / "readings.csv").open(newline="", encoding="utf-8-sig") as lines:
         return {row["id"]: row for row in csv.DictReader(lines)}
 
 
@@ -164,7 +164,7 @@ def test_the_report_has_truth_where_there_is_truth(folder, store):
 
 
 def test_findings_add_up_to_the_planes(folder):
-    with (folder / "findings.csv").open(newline="") as lines:
+    with (folder / "findings.csv").open(newline="", encoding="utf-8-sig") as lines:
         pixels = Counter()
         for row in csv.DictReader(lines):
             pixels[row["id"], row["lesion"]] += int(row["pixels"])

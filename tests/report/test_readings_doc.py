@@ -12,7 +12,8 @@ import retinalesion
 from retinalesion.data.quality import LIMITS
 from retinalesion.lesions import CODES
 from retinalesion.reading.reading import SCHEMA, Agreement, EvidenceLine, Finding, Quality, Reading, Role
-from retinalesion.report.outputs import PICTURES, TABLES, finding_rows, photograph_row
+from retinalesion.report.folder import MARK, PICTURES, TABLES
+from retinalesion.report.outputs import finding_rows, photograph_row
 
 PAGE = Path(retinalesion.__file__).parents[1] / "docs" / "readings.md"
 
@@ -74,7 +75,7 @@ def test_the_columns_of_both_tables(tables):
 
 def test_the_files(tables):
     listed = {name.partition("/")[0] for name in tables["What an analysis leaves: "]}
-    assert listed == {*TABLES, *PICTURES}
+    assert listed == {*TABLES, *PICTURES, MARK}
 
 
 def test_the_example_is_a_reading(example):
