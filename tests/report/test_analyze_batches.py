@@ -230,7 +230,7 @@ def test_what_the_user_made_under_our_names_is_his(eyes, name):
     mine.parent.mkdir(parents=True)
     mine.write_text('{"mine": true}')
     for fresh in (False, True):
-        with pytest.raises(UserError, match="mine holds things.*Name a new or an empty folder"):
+        with pytest.raises(UserError, match=r"mine holds things.*Name a new or an empty folder"):
             read(out="mine", fresh=fresh)
     assert everything_in("mine") == {name: b'{"mine": true}'}
 
