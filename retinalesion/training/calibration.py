@@ -30,11 +30,13 @@ class Calibration(Callback):
     """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """See that there are photographs to read.
+        """See that there are photographs to read, and weights to shift.
 
         Raises:
-            UserError: the fit was given loaders alone.
+            UserError: the fit was given loaders alone, or averages weights in another way.
         """
+        if not any(isinstance(callback, AveragedWeights) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+            raise UserError("calibrate shifts the averaged weights: leave WeightAveraging to the task.")
         if not isinstance(getattr(trainer, "datamodule", None), FundusDataModule):
             raise UserError("calibrate reads whole training photographs: give the fit a FundusDataModule.")
 

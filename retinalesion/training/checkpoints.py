@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors import safe_open
 from safetensors.torch import save
@@ -133,8 +133,23 @@ class RunCheckpoint(ModelCheckpoint):
         super().load_state_dict(state_dict)
 
 
-def checkpoints(ranking: str) -> list[RunCheckpoint]:
-    """``best.ckpt`` by a score (larger is better), and ``last.ckpt`` after every validation."""
+def checkpoints(ranking: str, trainer: Trainer) -> list[ModelCheckpoint]:
+    """``best.ckpt`` by a score (larger is better), ``last.ckpt`` after every validation, and the user's own.
+
+    Lightning would drop the trainer's callbacks of a class that one of these derives from. So they are taken
+    out of its list and given back beside these; its own, which it adds where nobody chose any, stays out.
+
+    Args:
+        ranking: name of the score.
+        trainer: whose checkpoints may be switched off; then there are none.
+    """
+    if not trainer.checkpoint_callbacks:
+        return []
+    plain_ones = [one for one in trainer.checkpoint_callbacks if type(one) is ModelCheckpoint]
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    callbacks[:] = [one for one in callbacks if one not in plain_ones]
+    lightnings = vars(ModelCheckpoint())
+    theirs = [one for one in plain_ones if vars(one) != lightnings]
     plain: dict[str, Any] = {
         "auto_insert_metric_name": False,
         "enable_version_counter": False,
@@ -142,4 +157,4 @@ def checkpoints(ranking: str) -> list[RunCheckpoint]:
     }
     best = RunCheckpoint(monitor=ranking, mode="max", filename="best", **plain)
     last = RunCheckpoint(monitor=None, filename="last", every_n_epochs=1, **plain)
-    return [best, last]
+    return [*theirs, best, last]

@@ -24,20 +24,23 @@ class TwoStageSchedule(Callback):
     and both counts start anew, so that Dice's best pixel F1 does not hide what the dual loss does.
 
     Args:
-        monitor: the validation score, larger is better.
+        monitor: the validation score, larger is better; by default the task's own.
         patience: validations without improvement until the rate falls.
         stop_patience: validations without improvement until the fit stops.
         factor: of a fall.
     """
 
-    def __init__(self, monitor: str, patience: int = 4, stop_patience: int = 10, factor: float = 0.1) -> None:
-        self.monitor, self.patience, self.stop_patience, self.factor = (
-            monitor,
-            patience,
-            stop_patience,
-            factor,
-        )
+    def __init__(
+        self, monitor: str | None = None, patience: int = 4, stop_patience: int = 10, factor: float = 0.1
+    ) -> None:
+        self.monitor, self.patience = monitor, patience
+        self.stop_patience, self.factor = stop_patience, factor
         self.best, self.since_fall, self.since_best = -math.inf, 0, 0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count anew, unless the fit goes on from a checkpoint."""
+        if trainer.ckpt_path is None:
+            self.best, self.since_fall, self.since_best = -math.inf, 0, 0
 
     def state_dict(self) -> dict[str, Any]:
         """Best score and both counts."""
@@ -52,10 +55,11 @@ class TwoStageSchedule(Callback):
         """Count this validation."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        if self.monitor not in trainer.callback_metrics:
+        monitor = self.monitor or getattr(pl_module, "monitor", None)
+        if monitor not in trainer.callback_metrics:
             known = ", ".join(sorted(trainer.callback_metrics))
-            raise UserError(f"no score {self.monitor!r} was logged by validation. There are: {known}.")
-        score = float(trainer.callback_metrics[self.monitor])
+            raise UserError(f"no score {monitor!r} was logged by validation. There are: {known}.")
+        score = float(trainer.callback_metrics[monitor])
         if score > self.best:
             self.best, self.since_fall, self.since_best = score, 0, 0
             return
@@ -150,3 +154,23 @@ def _nearer(mean: Tensor, weights: Tensor, count: Tensor) -> Tensor:
         return weights  # counters and flags have no mean
     kept = ((1 + count) / (10 + count)).clamp(max=AVERAGING)
     return mean + (1 - kept) * (weights - mean)  # in this form, what is frozen stays bit for bit
+
+
+def schedule(optimizer: str, trainer: Trainer) -> list[Callback]:
+    """The callbacks that lead a fit through its stages; the user's own stand in the place of these.
+
+    Args:
+        optimizer: ``sgd``, or ``adamw`` for a run of a fixed length.
+        trainer: whose callbacks are looked at.
+    """
+    if optimizer == "sgd":
+        ours: list[Callback] = [TwoStageSchedule()]
+    else:
+        ours = [SwitchAtShare(), AveragedWeights()]
+    theirs: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return [one for one in ours if not any(_is_of_its_kind(his, one) for his in theirs)]
+
+
+def _is_of_its_kind(his: Callback, one: Callback) -> bool:
+    """His derives from it, or it from his: those Lightning would drop for it."""
+    return isinstance(his, type(one)) or (type(his) is not Callback and isinstance(one, type(his)))

@@ -14,7 +14,8 @@ from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
 from retinalesion.training.checkpoints import checkpoints
 from retinalesion.training.costs import TestCosts
-from retinalesion.training.schedule import AveragedWeights, SwitchAtShare, TwoStageSchedule, cosine
+from retinalesion.training.finite import Finite, require_finite
+from retinalesion.training.schedule import cosine, schedule
 from retinalesion.training.tables import BY_PIXEL, Scores, TestTables
 
 CHECKPOINT_FORMAT = 1
@@ -80,12 +81,8 @@ class Task(LightningModule):
 
     def configure_callbacks(self) -> list[Callback]:
         """Schedule, checkpoints and tables, the same from the command line and from a notebook."""
-        if self.optimizer == "sgd":
-            schedule: list[Callback] = [TwoStageSchedule(self.monitor)]
-        else:
-            schedule = [SwitchAtShare(), AveragedWeights()]
-        kept = checkpoints(self.ranking) if self.trainer.checkpoint_callbacks else []  # else switched off
-        return [*schedule, *kept, TestCosts(), TestTables()]
+        kept = checkpoints(self.ranking, self.trainer)
+        return [*schedule(self.optimizer, self.trainer), Finite(), *kept, TestCosts(), TestTables()]
 
     def configure_optimizers(self) -> Any:
         """SGD as in section 4.1, or AdamW with warm-up and cosine by step.
@@ -101,11 +98,16 @@ class Task(LightningModule):
         if steps < 0:
             raise UserError("optimizer adamw needs the length of the run: set trainer.max_steps.")
         adamw = torch.optim.AdamW(parameters, self.rate, weight_decay=self.decay)
-        schedule = torch.optim.lr_scheduler.LambdaLR(adamw, lambda step: cosine(step, steps))
-        return {"optimizer": adamw, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        by_step = torch.optim.lr_scheduler.LambdaLR(adamw, lambda step: cosine(step, steps))
+        return {"optimizer": adamw, "lr_scheduler": {"scheduler": by_step, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Format, stage and the store's fingerprint; and the class, for the command line."""
+        """Format, stage and the store's fingerprint; and the class, for the command line.
+
+        Raises:
+            UserError: there are weights that are not finite.
+        """
+        require_finite(checkpoint["state_dict"])
         checkpoint["retinalesion"] = {
             "format": CHECKPOINT_FORMAT,
             "stage": self.stage,
