@@ -66,9 +66,7 @@ def _show_log() -> None:
 
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:
-    message = record.getMessage()
-    # The second is of checkpoints, for which each task has its own callbacks.
-    return "Tip: For seamless" not in message and "will override existing callbacks" not in message
+    return "Tip: For seamless" not in record.getMessage()
 
 
 class CommandLine(LightningCLI):
