@@ -28,20 +28,16 @@ def main(name: str, arguments: Sequence[str]) -> None:
     )
     given = parser.parse_args(list(arguments))
 
-    from retinalesion.commands.runs import Run
+    from retinalesion.networks.checkpoint import EXPORTED, export, read_checkpoint
     from retinalesion.reading.reader import Model
-    from retinalesion.training.checkpoints import PORTABLE, load_checkpoint, write_portable
     from retinalesion.training.tasks import task_from
 
-    if given.file.suffix != PORTABLE:
-        raise UserError(f"{given.file}: name a file with the ending {PORTABLE}.")
+    if given.file.suffix != EXPORTED:
+        raise UserError(f"{given.file}: name a file with the ending {EXPORTED}.")
     if given.side is not None and given.side < 32:
         raise UserError(f"side must be 32 or more, not {given.side}.")
-    named = Path(given.run)
-    checkpoint = load_checkpoint(named if named.is_file() else Run.named(given.run).result)
+    checkpoint = read_checkpoint(given.run)
     Model.of(task_from(checkpoint))  # see that it holds what it says, and can be used as told below
-    if given.side is not None:
-        checkpoint["retinalesion"]["side"] = given.side
-    write_portable(checkpoint, given.file)
+    export(checkpoint, given.file, given.side)
     print(f"{given.file}: {given.file.stat().st_size / 1e6:.1f} MB. Use it with:")
     print(f"  retinalesion analyze PHOTOGRAPHS --checkpoint {given.file}")

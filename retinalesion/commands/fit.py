@@ -23,13 +23,13 @@ from retinalesion.data.sources.folder import FolderSource
 from retinalesion.data.store import Store
 from retinalesion.errors import UserError
 from retinalesion.files import replace_file
+from retinalesion.networks.checkpoint import find, read_checkpoint
 from retinalesion.networks.encoder import Encoder
 from retinalesion.networks.graders import LESION_MODELS_FOR
 from retinalesion.networks.lesion_models import names_in
 from retinalesion.networks.segmenters import SEGMENTERS, segmenter
 from retinalesion.reading.reader import Model
 from retinalesion.report.prediction import ReadingWriter
-from retinalesion.training.checkpoints import load_checkpoint
 from retinalesion.training.grading import GradingTask
 from retinalesion.training.segmentation import SegmentationTask
 
@@ -141,8 +141,8 @@ class CommandLine(LightningCLI):
             log.info("Looking for the ImageNet weights of %s", model.encoder)
         try:
             if model.weights is not None:
-                whole = self.session.task is SegmentationTask and model.weights.endswith(".ckpt")
-                begun = segmenter(model.network, model.encoder) if whole else Encoder(model.encoder)
+                maps = self.session.task is SegmentationTask  # which may begin with a whole network
+                begun = segmenter(model.network, model.encoder) if maps else Encoder(model.encoder)
                 begun.load_weights(model.weights)
         except UserError as error:
             if not is_drawn or model.weights != "imagenet":
@@ -160,7 +160,7 @@ class CommandLine(LightningCLI):
             wanted = [model.lesion_network] if model.lesion_network else table
             model.lesion_net = str(newest_lesion_net(wanted))
             log.info("No lesion network named (--model.lesion_net CHECKPOINT): taking %s", model.lesion_net)
-        model.lesion_net = str(Path(model.lesion_net).absolute())
+        model.lesion_net = str(find(model.lesion_net).absolute())
         model.lesion_network, model.lesion_encoder = names_in(model.lesion_net, table)
 
     def _resolved(self, settings: Namespace) -> str:
@@ -206,7 +206,7 @@ class CommandLine(LightningCLI):
         if self.session.checkpoint is None:
             replace_file(run.config, lambda beside: beside.write_text(self.resolved, "utf-8"))
         else:
-            steps = load_checkpoint(self.session.checkpoint)["global_step"]
+            steps = read_checkpoint(self.session.checkpoint).step
             run.go_on_with_metrics(cast(CSVLogger, self.trainer.loggers[0]), steps)
         written = logging.FileHandler(run.path / "log", encoding="utf-8")
         written.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
@@ -238,7 +238,7 @@ def newest_lesion_net(networks: Collection[str] = SEGMENTERS) -> Path:
         UserError: there is none.
     """
     for run in Run.finished():
-        if load_checkpoint(run.result)["hyper_parameters"]["network"] in networks:
+        if read_checkpoint(run.result).network in networks:
             return run.result
     one = next(iter(networks)) if len(networks) == 1 else "lnet-16s"
     wanted = one if len(networks) == 1 else "one"

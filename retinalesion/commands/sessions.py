@@ -18,7 +18,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from retinalesion.commands.configs import find_config
 from retinalesion.commands.runs import Run
 from retinalesion.errors import UserError
-from retinalesion.training.checkpoints import load_checkpoint
+from retinalesion.networks.checkpoint import read_checkpoint
 from retinalesion.training.tasks import task_of
 
 log = logging.getLogger("retinalesion")
@@ -74,7 +74,7 @@ def _to_fit(own: argparse.Namespace, rest: list[str], task: type) -> Session:
     if own.resume:
         run = Run.named(own.resume)
         checkpoint = run.checkpoint("last")
-        settings = load_checkpoint(checkpoint)["hyper_parameters"]
+        settings = read_checkpoint(checkpoint).settings
         return Session(run, _arguments(run, rest, checkpoint), task_of(settings["network"]), checkpoint)
     if own.ckpt_path:
         raise UserError("fit --ckpt_path: name the run to go on with instead, with --resume runs/NAME.")
@@ -96,9 +96,7 @@ def _to_use(own: argparse.Namespace, rest: list[str], task: type) -> Session:
     else:
         run = Run.named(own.run) if own.run else Run.newest_finished()
         checkpoint = run.result
-    settings = {
-        key: value for key, value in load_checkpoint(checkpoint)["hyper_parameters"].items() if key[0] != "_"
-    }
+    settings = read_checkpoint(checkpoint).settings
     log.info("Using %s", checkpoint)
     words = _arguments(run, ["--model", json.dumps(settings), *rest], checkpoint)
     return Session(run, words, task_of(settings["network"]), checkpoint)

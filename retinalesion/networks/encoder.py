@@ -1,21 +1,20 @@
 """Any encoder as feature maps at strides 2, 4, 8, 16 and 32: the contracting path (paper, section 3.1)."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import timm
 import torch
 from huggingface_hub import constants as hub
 from huggingface_hub import get_session
-from timm.models import load_state_dict
 from timm.models.inception_v3 import InceptionB, InceptionD, InceptionV3
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from retinalesion.errors import UserError
+from retinalesion.networks.checkpoint import Checkpoint, read_weights
 
 STRIDES = (2, 4, 8, 16, 32)
 COARSEST = 32
@@ -98,8 +97,9 @@ class Encoder(nn.Module):
 
     Args:
         name: ``inception_v3`` (the paper's, same-padded) or any timm model with maps at strides 2 to 32.
-        weights: None for random weights, ``imagenet`` for timm's (fetched or from its cache), or a file with
-            a state dict of timm's model of that name (.safetensors, .pth).
+        weights: None for random weights, ``imagenet`` for timm's (fetched or from its cache), a file with a
+            state dict of timm's model of that name (.safetensors, .pth), or a run, one of its checkpoints or
+            an exported file, of which the encoder is taken.
         coarsest: 32, or 16 or 8 for dilated networks: stages that would reduce further keep the side, and
             the convolutions after them are dilated instead. The weights are the same.
 
@@ -136,30 +136,37 @@ class Encoder(nn.Module):
             self.load_weights(weights)
 
     def load_weights(self, weights: str) -> None:
-        """Take weights ``imagenet``, of a file, or of the encoder in an earlier run's checkpoint.
+        """Take weights ``imagenet``, of a file, or of the encoder in a run, a checkpoint or an exported file.
 
         Raises:
             UserError: they cannot be fetched, or the file is missing, damaged or of another model.
         """
-        if weights != "imagenet" and not Path(weights).is_file():
-            raise UserError(
-                f"weights: {weights}: no such file. Name a file, imagenet, or null for random weights."
-            )
+        self.take("imagenet" if weights == "imagenet" else read_weights(weights), weights)
+
+    def take(self, given: Literal["imagenet"] | Checkpoint | dict[str, Tensor], called: str) -> None:
+        """Take weights that have been read.
+
+        Args:
+            given: as `retinalesion.networks.checkpoint.read_weights` gives them, or ImageNet's.
+            called: how messages name them.
+
+        Raises:
+            UserError: they cannot be fetched, or are of another model.
+        """
         try:
-            if weights.endswith(".ckpt"):
-                state = torch.load(weights, map_location="cpu", weights_only=True)["state_dict"]
-                self.load_state_dict(under("network.encoder.", state))
+            if isinstance(given, Checkpoint):
+                self.load_state_dict(given.tensors("encoder."))
                 return
             with _heads_unmentioned():
-                donor = self._from_hub() if weights == "imagenet" else self._from_file(weights)
+                donor = self._from_hub() if given == "imagenet" else self._from_tensors(given)
         except Exception as error:  # network, cache, file and shape errors of four libraries
-            if weights == "imagenet":
+            if given == "imagenet":
                 raise UserError(
                     f"ImageNet weights of {self.name} could not be fetched ({_in_short(error)}). "
                     "Set weights: FILE to read them from a file, or weights: null for random weights."
                 ) from error
             raise UserError(
-                f"weights: {weights}: not the weights of timm's {self.name} ({_in_short(error)}). "
+                f"weights: {called}: not the weights of timm's {self.name} ({_in_short(error)}). "
                 "Name the file of that model, imagenet, or null for random weights."
             ) from error
         state = {key: value for key, value in donor.state_dict().items() if not key.startswith(HEADS)}
@@ -169,10 +176,9 @@ class Encoder(nn.Module):
         with _no_waiting_for_the_hub():
             return self._donor({})
 
-    def _from_file(self, file: str) -> Any:
+    def _from_tensors(self, state: dict[str, Tensor]) -> Any:
         # timm is content with part of what feature maps need: a smaller model's file would fill a larger one
         # in part, and any other file of tensors not at all.
-        state: dict[str, Tensor] = load_state_dict(file)
         needed = timm.create_model(self.name, num_classes=0).state_dict()
         missing = [key for key in needed if key not in state and not key.endswith("num_batches_tracked")]
         if missing:
@@ -211,11 +217,6 @@ def _features(name: str, wanted: tuple[int, ...]) -> Any:
             "inception_v3, resnet50 or tf_efficientnet_lite0 have them."
         )
     return body.train()
-
-
-def under(place: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of one part of a state dict, named as that part names them."""
-    return {key.removeprefix(place): value for key, value in state.items() if key.startswith(place)}
 
 
 def _in_short(error: Exception) -> str:

@@ -4,10 +4,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from retinalesion.errors import UserError
-from retinalesion.networks.encoder import under
+from retinalesion.networks.checkpoint import Checkpoint, read_checkpoint
 from retinalesion.networks.lesion_classifiers import LESION_CLASSIFIERS, lesion_classifier
 from retinalesion.networks.lesion_model import LesionModel
 from retinalesion.networks.segmenters import SEGMENTERS, segmenter
@@ -41,44 +39,47 @@ def names_in(checkpoint: Path | str, table: Table = SEGMENTERS) -> Names:
     """Which lesion model a checkpoint holds.
 
     Args:
-        checkpoint: of a run.
+        checkpoint: as `lesion_model_from` takes it.
         table: of the models that will do.
 
     Raises:
-        UserError: missing, cut off, or of something else.
+        UserError: as `lesion_model_from` raises.
     """
-    return _read(checkpoint, table)[0]
+    return _in(read_checkpoint(checkpoint), table)[0]
 
 
 def lesion_model_from(checkpoint: Path | str, table: Table = SEGMENTERS) -> LesionModel:
-    """The trained lesion model of a checkpoint.
+    """A trained lesion model.
 
     Args:
-        checkpoint: of a `SegmentationTask`, or of a `LesionClassificationTask`.
+        checkpoint: a run (by name or folder), a checkpoint of one, or an exported file: of a lesion network,
+            of a lesion classifier, or of a grader that has either at its side.
         table: of the models that will do.
 
     Raises:
-        UserError: missing, cut off, or of something else.
+        UserError: as `retinalesion.networks.checkpoint.read_checkpoint` raises, or of something else.
     """
-    names, state = _read(checkpoint, table)
+    read = read_checkpoint(checkpoint, mapped=False)
+    names, place = _in(read, table)
     model = lesion_model(*names)
-    model.load_state_dict(under("network.", state))
+    try:
+        model.load_state_dict(read.tensors(place))
+    except RuntimeError as error:
+        raise UserError(f"{read.file}: does not hold the {names.network} that it names.") from error
     return model
 
 
-def _read(checkpoint: Path | str, table: Table) -> tuple[Names, dict[str, torch.Tensor]]:
-    if not Path(checkpoint).is_file():
-        raise UserError(f"{checkpoint}: no such checkpoint of a lesion network.")
-    try:
-        contents = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        settings = contents["hyper_parameters"]
-        names, state = Names(settings["network"], settings["encoder"]), contents["state_dict"]
-    except Exception as error:  # torch raises many kinds for files that are no checkpoints
-        raise UserError(f"{checkpoint}: cut off, or not a checkpoint of retinalesion.") from error
+def _in(checkpoint: Checkpoint, table: Table) -> tuple[Names, str]:
+    """The lesion model of a checkpoint, and its place there: the network itself, or at a grader's side."""
+    settings = checkpoint.settings
+    names, place = Names(checkpoint.network, str(settings.get("encoder"))), ""
+    if names.network not in LESION_MODELS and settings.get("lesion_network") is not None:
+        names = Names(settings["lesion_network"], settings.get("lesion_encoder") or "inception_v3")
+        place = "lesion_net."
     if names.network not in table:
         why = " (it classifies lesions, but has no maps of them)" if names.network in LESION_MODELS else ""
         raise UserError(
-            f"{checkpoint}: holds {names.network}, not a lesion network{why}. Train one with: "
+            f"{checkpoint.file}: holds {names.network}, not a lesion network{why}. Train one with: "
             "retinalesion fit --config lnet.yaml"
         )
-    return names, state
+    return names, place

@@ -1,12 +1,15 @@
 """What every lesion network shares: any side, and maps that know what was learned."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
-from retinalesion.networks.encoder import COARSEST, Encoder, under
+from retinalesion.networks.checkpoint import Checkpoint, read_weights
+from retinalesion.networks.encoder import COARSEST, Encoder
 from retinalesion.networks.lesion_model import LesionModel
 
 RARE = -3.0  # logit with which training begins: lesions cover less than 1 % of the pixels (section 3.1)
@@ -66,24 +69,25 @@ class Segmenter(LesionModel):
         return (self.logits_of(image),)
 
     def load_weights(self, weights: str) -> None:
-        """Begin with an encoder's weights, or with a whole network of this kind out of a checkpoint.
+        """Begin with an encoder's weights, or with a whole network of this kind that was trained before.
 
         Args:
-            weights: as `Encoder.load_weights` takes them, or a checkpoint (``.ckpt``) of an earlier run.
+            weights: as `Encoder.load_weights` takes them; of a run, a checkpoint or an exported file the
+                whole network is taken.
 
         Raises:
-            UserError: as there; or the checkpoint is missing, damaged or of another network.
+            UserError: as there; or the checkpoint is of another network.
         """
-        if not weights.endswith(".ckpt"):
-            self.encoder.load_weights(weights)
+        given: Any = "imagenet" if weights == "imagenet" else read_weights(weights)
+        if not isinstance(given, Checkpoint):
+            self.encoder.take(given, weights)
             return
         try:
-            state = torch.load(weights, map_location="cpu", weights_only=True)["state_dict"]
-            self.load_state_dict(under("network.", state))
-        except Exception as error:  # torch raises many kinds for files that are no checkpoints
+            self.load_state_dict(given.tensors())
+        except RuntimeError as error:
             raise UserError(
-                f"weights: {weights}: missing, cut off, or not a checkpoint of this network and encoder "
-                f"({' '.join(str(error).split())[:200]}). Name one from runs/NAME/checkpoints."
+                f"weights: {weights}: holds {given.network}, not this network with this encoder "
+                f"({' '.join(str(error).split())[:200]})."
             ) from error
 
     def forward(self, image: Tensor) -> Tensor:

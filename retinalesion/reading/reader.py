@@ -19,11 +19,11 @@ from retinalesion.data.store import Row
 from retinalesion.errors import UserError
 from retinalesion.geometry import Box, Disc, Point
 from retinalesion.lesions import CODES, NO_GRADE
+from retinalesion.networks.checkpoint import read_checkpoint
 from retinalesion.reading.camera import set_aside
 from retinalesion.reading.evidence import agreement_of, evidence_lines, referable_of, weigh_findings
 from retinalesion.reading.findings import findings_of
 from retinalesion.reading.reading import Finding, Quality, Reading
-from retinalesion.training.checkpoints import load_checkpoint
 from retinalesion.training.classification import LesionClassificationTask
 from retinalesion.training.grades import OPERATING_POINT
 from retinalesion.training.metrics import THRESHOLD
@@ -135,16 +135,16 @@ class Reader:
 
     @classmethod
     def from_checkpoint(cls, file: Path | str, device: str | None = None) -> Self:
-        """Of a run's checkpoint (``.ckpt``), or of a portable one (``.safetensors``).
+        """Of a run (by name or folder), one of its checkpoints, or an exported file.
 
         Args:
-            file: the checkpoint.
+            file: as `retinalesion.networks.checkpoint.find` takes it.
             device: ``cpu``, ``cuda`` or ``mps``; None for a GPU of CUDA where there is one.
 
         Raises:
-            UserError: missing, cut off, not a checkpoint of this package, or as `Model.of` raises.
+            UserError: as `retinalesion.networks.checkpoint.read_checkpoint` and `Model.of` raise.
         """
-        task = task_from(load_checkpoint(Path(file)))
+        task = task_from(read_checkpoint(file))
         return cls(task.to(device_of(device)))
 
     def maps_of(self, square: NDArray[np.uint8]) -> tuple[NDArray[np.float32], tuple[float, ...]]:

@@ -1,23 +1,14 @@
 """The checkpoints of a run: where they go, which are kept, and how they reach the disk."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
+import lightning
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from safetensors import safe_open
-from safetensors.torch import save
 
-from retinalesion.errors import UserError
-from retinalesion.files import replace_file
-
-PORTABLE = ".safetensors"
-PLACES = ("weights", "lesion_net")  # files that a checkpoint needs no more; their paths are nobody's business
-ABOUT = ("hyper_parameters", "retinalesion")  # what a portable checkpoint keeps besides tensors
+from retinalesion.networks.checkpoint import read_checkpoint, write_checkpoint
 
 
 def run_folder(trainer: Trainer) -> Path | None:
@@ -37,53 +28,11 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
     Raises:
         UserError: missing, cut off, or not a checkpoint of this package.
     """
-    if not file.is_file():
-        raise UserError(f"{file}: no such checkpoint.")
-    try:
-        if file.suffix == PORTABLE:
-            return _read_portable(file)
-        contents: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-        contents["retinalesion"], contents["hyper_parameters"]["network"], contents["state_dict"]
-    except Exception as error:  # torch and safetensors raise many kinds for files that are no checkpoints
-        raise UserError(
-            f"{file}: cut off, or not a checkpoint of retinalesion. Those of a run are in "
-            "runs/NAME/checkpoints."
-        ) from error
-    return contents
-
-
-def write_portable(checkpoint: Mapping[str, Any], file: Path) -> None:
-    """A checkpoint as one small file to give away: the network's tensors in float16, its settings as JSON.
-
-    Args:
-        checkpoint: as `load_checkpoint` returns it.
-        file: to write, ``.safetensors``.
-    """
-    tensors = {
-        key: (value.half() if value.is_floating_point() else value).contiguous()
-        for key, value in checkpoint["state_dict"].items()
-        if key.startswith("network.")
-    }
-    about = {key: dict(checkpoint[key]) for key in ABOUT}
-    about["hyper_parameters"] |= {name: None for name in PLACES if name in about["hyper_parameters"]}
-    as_text = {key: json.dumps(value) for key, value in about.items()}
-    # As bytes: written by safetensors itself, the file would be for its owner's eyes alone.
-    replace_file(file, lambda beside: beside.write_bytes(save(tensors, as_text)))
-
-
-def _read_portable(file: Path) -> dict[str, Any]:
-    with safe_open(file, "pt") as opened:
-        about = opened.metadata()
-        tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
-    state = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
-    return {
-        **{key: json.loads(about[key]) for key in ("hyper_parameters", "retinalesion")},
-        "state_dict": state,
-    }
+    return read_checkpoint(file).contents
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Checkpoints written beside and renamed, so that a kill or a full disk leaves the one before.
+    """Checkpoints read and written as everywhere here: exported files are read too, and none is left half.
 
     Lightning's own come by way of the folder for temporary files, and from another file system the last step
     is a copy, which can be cut off.
@@ -95,14 +44,19 @@ class WholeFiles(TorchCheckpointIO):
         Raises:
             UserError: the place cannot be written or is full.
         """
-        replace_file(Path(path), lambda beside: _save(checkpoint, beside))
+        write_checkpoint(checkpoint, Path(path))
 
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """What Lightning restores a task from.
 
-def _save(checkpoint: dict[str, Any], file: Path) -> None:
-    try:
-        torch.save(checkpoint, file)
-    except RuntimeError as error:  # what torch makes of a full disk
-        raise OSError(str(error).splitlines()[0]) from error
+        Raises:
+            UserError: as `retinalesion.networks.checkpoint.read_checkpoint` raises.
+        """
+        contents = read_checkpoint(path, mapped=False).contents
+        contents.setdefault("pytorch-lightning_version", lightning.__version__)  # exported files have none
+        return contents
 
 
 class RunCheckpoint(ModelCheckpoint):

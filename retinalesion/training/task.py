@@ -12,13 +12,13 @@ from retinalesion.data.quality import Limits, limits_of, measure
 from retinalesion.data.store import Row, Store
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
+from retinalesion.networks.checkpoint import FORMAT, require_ours
 from retinalesion.training.checkpoints import checkpoints
 from retinalesion.training.costs import TestCosts
 from retinalesion.training.finite import Finite, require_finite
 from retinalesion.training.schedule import cosine, schedule
 from retinalesion.training.tables import BY_PIXEL, Scores, TestTables
 
-CHECKPOINT_FORMAT = 1
 LOOKED_AT = 200  # training photographs, evenly drawn, whose quality sets the limits
 
 
@@ -109,7 +109,7 @@ class Task(LightningModule):
         """
         require_finite(checkpoint["state_dict"])
         checkpoint["retinalesion"] = {
-            "format": CHECKPOINT_FORMAT,
+            "format": FORMAT,
             "stage": self.stage,
             "fingerprint": self.store_fingerprint,
             "side": self.trained_side,
@@ -122,16 +122,10 @@ class Task(LightningModule):
         """Take up the stage.
 
         Raises:
-            UserError: not a checkpoint of this package, or of another format.
+            UserError: not a checkpoint of this package, or of a newer format.
         """
-        ours = checkpoint.get("retinalesion")
-        if not isinstance(ours, dict):
-            raise UserError("This checkpoint was not written by retinalesion. See runs/*/checkpoints.")
-        if ours["format"] != CHECKPOINT_FORMAT:
-            raise UserError(
-                f"This checkpoint has format {ours['format']}; this version reads {CHECKPOINT_FORMAT}. "
-                "Use the version of retinalesion that made it, or train again."
-            )
+        require_ours(checkpoint)
+        ours = checkpoint["retinalesion"]
         self.stage, self.store_fingerprint = ours["stage"], ours["fingerprint"]
         self.trained_side = ours.get("side", 0)
         self.quality_limits = {name: (low, high) for name, (low, high) in ours.get("quality", {}).items()}

@@ -1,9 +1,7 @@
 """From the name of a network, or a checkpoint, to the task that trains it."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from retinalesion.errors import UserError
+from retinalesion.networks.checkpoint import Checkpoint
 from retinalesion.networks.graders import GRADERS
 from retinalesion.networks.lesion_classifiers import LESION_CLASSIFIERS
 from retinalesion.training.classification import LesionClassificationTask
@@ -19,25 +17,20 @@ def task_of(network: str) -> type[SegmentationTask] | type[LesionClassificationT
     return LesionClassificationTask if network in LESION_CLASSIFIERS else SegmentationTask
 
 
-def task_from(checkpoint: Mapping[str, Any]) -> Task:
+def task_from(checkpoint: Checkpoint) -> Task:
     """The trained task of a checkpoint.
 
     Args:
-        checkpoint: as `retinalesion.training.checkpoints.load_checkpoint` returns it.
+        checkpoint: as `retinalesion.networks.checkpoint.read_checkpoint` gives it.
 
     Raises:
-        UserError: of another format, or it does not hold the network that it names.
+        UserError: it does not hold the network that it names.
     """
-    settings = {key: value for key, value in checkpoint["hyper_parameters"].items() if key[0] != "_"}
     try:
-        task = task_of(settings["network"])(**settings)
-        task.on_load_checkpoint(dict(checkpoint))
-        task.load_state_dict(checkpoint["state_dict"], strict=False)
-        missing = set(task.network.state_dict()) - {
-            key.removeprefix("network.") for key in checkpoint["state_dict"]
-        }
+        task = task_of(checkpoint.network)(**checkpoint.settings)
+        task.on_load_checkpoint(checkpoint.contents)
+        task.load_state_dict(checkpoint.contents["state_dict"], strict=False)
+        task.network.load_state_dict(checkpoint.tensors())
     except (TypeError, RuntimeError) as error:
-        raise UserError(f"This checkpoint does not hold the network that it names ({error}).") from error
-    if missing:
-        raise UserError(f"This checkpoint lacks {len(missing)} tensors of its network: it is cut off.")
+        raise UserError(f"{checkpoint.file}: does not hold the network that it names ({error}).") from error
     return task

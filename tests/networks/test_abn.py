@@ -165,12 +165,9 @@ def test_weights_come_back(tmp_path):
         torch.testing.assert_close(one, other)
 
 
-def test_an_encoders_weights_begin_both_branches(tmp_path):
+def test_an_encoders_weights_begin_both_branches(tmp_path, keep):
     lender = Encoder(TINY)
-    torch.save(
-        {"state_dict": {f"network.encoder.{k}": v for k, v in lender.state_dict().items()}},
-        tmp_path / "a.ckpt",
-    )
+    keep(tmp_path / "a.ckpt", {f"encoder.{key}": value for key, value in lender.state_dict().items()})
     network = ABN(TINY)
     network.load_weights(str(tmp_path / "a.ckpt"))
     lent = [p for block in cut(lender)[1] for p in block.parameters()]

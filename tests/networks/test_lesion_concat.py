@@ -113,13 +113,10 @@ def test_lesion_classifiers_know_only_what_they_learned(name):
 
 
 @pytest.fixture(params=KINDS)
-def checkpoint(request, tmp_path):
+def checkpoint(request, tmp_path, keep):
     """Of a lesion model, as a task writes it; with the model's name."""
     file = tmp_path / f"{request.param}.ckpt"
-    state = {f"network.{key}": value for key, value in beside(request.param).state_dict().items()}
-    torch.save(
-        {"hyper_parameters": {"network": request.param, "encoder": ENCODER}, "state_dict": state}, file
-    )
+    keep(file, beside(request.param).state_dict(), network=request.param, encoder=ENCODER)
     return file, request.param
 
 

@@ -68,13 +68,9 @@ def test_the_first_supervised_output_is_the_one_that_counts(network):
 
 
 @pytest.mark.parametrize("name", SEGMENTERS)
-def test_a_checkpoint_goes_round(name, tmp_path):
+def test_a_checkpoint_goes_round(name, tmp_path, keep):
     one, other = segmenter(name, TINY).eval(), segmenter(name, TINY).eval()
-    torch.save(
-        {"state_dict": {f"network.{key}": value for key, value in one.state_dict().items()}},
-        tmp_path / "a.ckpt",
-    )
-    other.load_weights(str(tmp_path / "a.ckpt"))
+    other.load_weights(str(keep(tmp_path / "a.ckpt", one.state_dict(), network=name)))
     image = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         assert torch.equal(one(image), other(image))

@@ -183,11 +183,11 @@ def test_lesions_not_learned_weigh_nothing():
     assert probability[:, :4].max() > 0.1
 
 
-def test_from_a_lesion_nets_checkpoint(tmp_path):
+def test_from_a_lesion_nets_checkpoint(tmp_path, keep):
     file = tmp_path / "lnet.ckpt"
     task = SegmentationTask("lnet-16s", ENCODER, weights=None)
     task.network.learn_only(["MA"])
-    torch.save({"hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}, file)
+    keep(file, task.network.state_dict(), **task.hparams)
     network = SiAN.from_lesion_net(file, ENCODER, side=32)
     assert network.lesion_net.learned_codes == ("MA",)
     file.unlink()
@@ -196,10 +196,10 @@ def test_from_a_lesion_nets_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize("contents", [b"", b"no checkpoint", None], ids=["empty", "text", "a grader's"])
-def test_what_is_no_lesion_net_is_refused(tmp_path, contents):
+def test_what_is_no_lesion_net_is_refused(tmp_path, contents, keep):
     file = tmp_path / "wrong.ckpt"
     if contents is None:
-        torch.save({"hyper_parameters": {"network": "plain", "encoder": ENCODER}, "state_dict": {}}, file)
+        keep(file, {}, network="plain")
     else:
         file.write_bytes(contents)
     with pytest.raises(UserError, match=r"wrong\.ckpt"):

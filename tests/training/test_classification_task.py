@@ -11,11 +11,11 @@ from lightning.pytorch.loggers import CSVLogger
 from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
+from retinalesion.networks.checkpoint import read_checkpoint
 from retinalesion.networks.lesion_classifiers import LESION_CLASSIFIERS
 from retinalesion.networks.outputs import WithAttention
 from retinalesion.reading.reader import Reader
 from retinalesion.report.prediction import ReadingWriter
-from retinalesion.training.checkpoints import load_checkpoint
 from retinalesion.training.classification import LesionClassificationTask, image_labels
 from retinalesion.training.tasks import task_from
 
@@ -157,7 +157,7 @@ def test_a_checkpoint_stands_alone_and_knows_what_was_learned(fitted, drawn_stor
     assert "val/image_f1" in trainer.callback_metrics
     assert (run / "checkpoints/best.ckpt").is_file()
     again = LesionClassificationTask.load_from_checkpoint(run / "checkpoints/last.ckpt", weights_only=True)
-    by_name = task_from(load_checkpoint(run / "checkpoints/last.ckpt"))
+    by_name = task_from(read_checkpoint(run / "checkpoints/last.ckpt"))
     assert list(again.network.learned_codes) == learned_in(drawn_store)
     image = torch.rand(2, 3, 64, 64)
     said = [one.eval().cpu()(image) for one in (task, again, by_name)]

@@ -12,7 +12,7 @@ from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.data.store import Store, write_tables
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
-from retinalesion.training.checkpoints import load_checkpoint, write_portable
+from retinalesion.networks.checkpoint import export, read_checkpoint
 from retinalesion.training.classification import LesionClassificationTask
 from retinalesion.training.grading import GradingTask
 from retinalesion.training.segmentation import SegmentationTask
@@ -41,7 +41,9 @@ def lesion_net(drawn_store, tmp_path_factory):
     task = SegmentationTask("lnet-32s", ENCODER, weights=None)
     torch.nn.init.zeros_(task.network.head.bias)
     task.network.learn_only(["MA", "iHE"])
-    torch.save({"hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}, file)
+    contents = {"hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}
+    task.on_save_checkpoint(contents)
+    torch.save(contents, file)
     return file
 
 
@@ -64,7 +66,7 @@ def branch_of(state):
 def test_nothing_of_the_frozen_branch_moves(fitted, lesion_net):
     run, trainer, task = fitted
     began = torch.load(lesion_net, weights_only=True)["state_dict"]
-    for state in (task.state_dict(), load_checkpoint(run / "checkpoints/last.ckpt")["state_dict"]):
+    for state in (task.state_dict(), read_checkpoint(run / "checkpoints/last.ckpt").contents["state_dict"]):
         branch = branch_of(state)
         assert len(branch) == len(began)
         assert all(torch.equal(value, began[f"network.{key}"]) for key, value in branch.items())
@@ -178,7 +180,7 @@ def test_abn_learns_from_both_branches_and_shows_its_attention(drawn_store, tmp_
 
     task = GradingTask("abn", ENCODER, None)
     trainer_in(tmp_path, 2).fit(task, datamodule=data(drawn_store, batches=2))
-    last = task_from(load_checkpoint(tmp_path / "checkpoints/last.ckpt")).eval()
+    last = task_from(read_checkpoint(tmp_path / "checkpoints/last.ckpt")).eval()
     torch.testing.assert_close(last(batch["image"])[1], task.eval().cpu()(batch["image"])[1])
 
 
@@ -188,7 +190,9 @@ def classifier(tmp_path_factory):
     file = tmp_path_factory.mktemp("classifier") / "classifier.ckpt"
     task = LesionClassificationTask("lesions-plain", ENCODER, weights=None)
     task.network.learn_only(["MA", "iHE"])
-    torch.save({"hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}, file)
+    contents = {"hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}
+    task.on_save_checkpoint(contents)
+    torch.save(contents, file)
     return file
 
 
@@ -230,11 +234,13 @@ def test_an_encoder_begins_from_an_earlier_run(lesion_net, drawn_store, tmp_path
 
 def test_a_portable_checkpoint_says_the_same(fitted, lesion_net, tmp_path):
     run, _, _ = fitted
-    whole = load_checkpoint(run / "checkpoints/last.ckpt")
+    whole = read_checkpoint(run / "checkpoints/last.ckpt")
     file = tmp_path / "small.safetensors"
-    write_portable(whole, file)
-    assert file.stat().st_size < 0.6 * sum(v.numel() * 4 for v in whole["state_dict"].values()) + 50_000
-    one, other = task_from(whole).eval(), task_from(load_checkpoint(file)).eval()
+    export(whole, file)
+    assert (
+        file.stat().st_size < 0.6 * sum(v.numel() * 4 for v in whole.contents["state_dict"].values()) + 50_000
+    )
+    one, other = task_from(whole).eval(), task_from(read_checkpoint(file)).eval()
     assert one.quality_limits == other.quality_limits
     assert str(lesion_net).encode() not in file.read_bytes()
     assert one.trained_side == other.trained_side == 64
@@ -251,9 +257,9 @@ def test_what_is_no_checkpoint_is_told(fitted, tmp_path, damage, ending):
     file = tmp_path / f"broken{ending}"
     whole = run / "checkpoints/last.ckpt"
     if ending == ".safetensors":
-        write_portable(load_checkpoint(whole), file)
+        export(read_checkpoint(whole), file)
         file.write_bytes(damage(file.read_bytes()))
     else:
         file.write_bytes(damage(whole.read_bytes()))
     with pytest.raises(UserError, match="broken"):
-        load_checkpoint(file)
+        read_checkpoint(file)

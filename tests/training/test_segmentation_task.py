@@ -3,7 +3,6 @@
 import logging
 from contextlib import contextmanager
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -257,7 +256,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(switched, tmp_path, foreign):
     contents = load(switched[0] / "checkpoints/best.ckpt")
     del contents["retinalesion"]
     torch.save({**contents, **foreign}, tmp_path / "other.ckpt")
-    with pytest.raises(UserError, match=r"not written by retinalesion|format 99"):
+    with pytest.raises(UserError, match=r"not a checkpoint of retinalesion|format 99"):
         SegmentationTask.load_from_checkpoint(tmp_path / "other.ckpt", weights_only=True)
 
 
@@ -268,8 +267,8 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch, error):
     file = tmp_path / "last.ckpt"
     WholeFiles().save_checkpoint({"step": 1}, file)
 
-    def fill(contents, beside):
-        Path(beside).write_bytes(b"half")
+    def fill(contents, opened):
+        opened.write(b"half")
         raise error
 
     monkeypatch.setattr(torch, "save", fill)
