@@ -137,9 +137,7 @@ def foreign(kind, file, made):
 def test_what_others_made_is_refused_and_runs_no_code(kind, use, tmp_path):
     file, made = tmp_path / "other.ckpt", tmp_path / "made"
     foreign(kind, file, made)
-    with pytest.raises(
-        UserError, match=r"other\.ckpt: (not a checkpoint of retinalesion|no file of weights)"
-    ):
+    with pytest.raises(UserError, match=r"other\.ckpt: (not a checkpoint of|no file of weights)"):
         use(str(file))
     assert not made.exists()
 
