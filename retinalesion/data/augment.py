@@ -10,12 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from kornia.enhance import (
-    adjust_brightness,
-    adjust_contrast_with_mean_subtraction,
-    adjust_saturation_with_gray_subtraction,
-)
-from kornia.geometry.transform import warp_affine
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
@@ -124,6 +118,14 @@ def augment(
     Returns:
         The three at (side, side); nothing is kept of what lies outside the photograph.
     """
+    # Here, since it costs half a second that nothing but training needs.
+    from kornia.enhance import (
+        adjust_brightness,
+        adjust_contrast_with_mean_subtraction,
+        adjust_saturation_with_gray_subtraction,
+    )
+    from kornia.geometry.transform import warp_affine
+
     window = image.shape[-1]
     randoms = [np.random.default_rng((seed, 1, int(draw))) for draw in draws]
     matrices = np.stack([_matrix(random, window, side, cut, zoom) for random in randoms])

@@ -119,7 +119,9 @@ class SegmentationTask(Task):
         if self.loss == "focal":
             return focal_loss(logits, planes, valid)
         loss = dual_loss if self.stage == "dual" else dice_loss
-        return loss(logits.sigmoid(), planes, valid, per_lesion=self.per_lesion, misses=self.misses)
+        # In half precision the sigmoid of 10 is 1, and has no gradient: no sure mistake would be unlearned.
+        probability = logits.float().sigmoid()
+        return loss(probability, planes, valid, per_lesion=self.per_lesion, misses=self.misses)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss, a mean over the network's supervised outputs."""
