@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from retinalesion.compare.statistics import LEVEL, Difference, Score, Scored, difference, f1, kappa
+from retinalesion.compare.statistics import Difference, Scored, difference
+from retinalesion.scores import LEVEL, Score, f1, kappa
 
 LESIONS = ("MA", "iHE", "HaEx", "CWS")
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "idrid-small" / "photographs.csv"
@@ -89,7 +90,10 @@ def grade_counts(
 
 
 Draw = Callable[[np.random.Generator, Spreads, tuple[float, ...], int], list[Counts]]
-SCORES: dict[str, tuple[Draw, Score]] = {"pixel F1": (lesion_counts, f1), "kappa": (grade_counts, kappa)}
+SCORES: dict[str, tuple[Draw, Score]] = {
+    "pixel F1": (lesion_counts, f1),
+    "kappa": (grade_counts, lambda sums: kappa(sums)[..., None]),
+}
 
 
 @lru_cache

@@ -23,7 +23,8 @@ from retinalesion.data.field import from_square, plane_to_square
 from retinalesion.data.sources.idrid import IdridSource
 from retinalesion.data.store import Row
 from retinalesion.lesions import CODES
-from retinalesion.training.metrics import Counts, aupr, count, pixel_f1
+from retinalesion.scores import Counts, aupr, pixel_f1
+from retinalesion.training.metrics import count
 from retinalesion.training.segmentation import SegmentationTask
 
 PAPER_SIDE = 896
@@ -32,7 +33,7 @@ PAPER_SIDE = 896
 def counted(probability: NDArray[np.float32], truth: NDArray[np.bool_]) -> Counts:
     logit = torch.logit(torch.from_numpy(probability).double(), 1e-7).float()[None, None]
     plane = torch.from_numpy(truth)[None, None]
-    return count(logit, plane, torch.ones_like(plane))
+    return count(logit, plane, torch.ones_like(plane)).to_score()
 
 
 def at_896(probability: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -82,8 +83,7 @@ def main() -> None:
                     place = (f"{way}, flips" if flips else way, code)
                     counts = counted(probability, truth)
                     totals[place] = totals[place] + counts if place in totals else counts
-                    figures = (int(counts.hits), int(counts.alarms), int(counts.misses))
-                    lines.append([row.id, place[0], code, *figures])
+                    lines.append([row.id, place[0], code, *counts.pixels[0].tolist()])
         print(f"{len(lines)} rows", file=sys.stderr)
 
     table = Table(title=f"{options.checkpoint}, {len(rows)} photographs of split {options.split}")
@@ -91,8 +91,8 @@ def main() -> None:
     for column in ("scored at", *(f"F1 {c}" for c in codes), "mean", *(f"AUPR {c}" for c in codes), "mean"):
         table.add_column(column)
     for way in dict.fromkeys(way for way, _ in totals):
-        f1 = [float(pixel_f1(totals[way, code])) for code in codes]
-        area = [float(aupr(totals[way, code])) for code in codes]
+        f1 = [pixel_f1(totals[way, code]).item() for code in codes]
+        area = [aupr(totals[way, code]).item() for code in codes]
         figures = [*f1, float(np.nanmean(f1)), *area, float(np.nanmean(area))]
         table.add_row(way, *(f"{figure:.3f}" for figure in figures))
     Console(width=140).print(table)

@@ -20,7 +20,8 @@ from torch.nn.functional import interpolate
 from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.lesions import CODES
 from retinalesion.reading.reader import Reader
-from retinalesion.training.metrics import THRESHOLD, Counts, aupr, count, pixel_f1
+from retinalesion.scores import THRESHOLD, Counts, aupr, pixel_f1
+from retinalesion.training.metrics import count
 
 
 def main() -> None:
@@ -58,7 +59,7 @@ def main() -> None:
             if known:
                 full = interpolate(maps[None], size=batch["planes"].shape[-2:], mode="bilinear")
                 logits = torch.logit(full.double(), 1e-7).float()
-                counts = count(logits, batch["planes"], batch["valid"])
+                counts = count(logits, batch["planes"], batch["valid"]).to_score()
                 total = counts if total is None else total + counts
         assert total is not None
         f1, area = pixel_f1(total)[learned].tolist(), aupr(total)[learned].tolist()

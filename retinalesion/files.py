@@ -1,6 +1,8 @@
 """Files: written beside and renamed, so that nobody ever sees half of one; tables and pictures."""
 
 import csv
+import json
+import math
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -180,6 +182,25 @@ def _plain(cell: Any) -> Any:
     except ValueError:
         return f"'{cell}"
     return cell
+
+
+def finite(contents: Any) -> Any:
+    """Plain contents of a JSON file, with None for numbers that are not finite: JSON knows none."""
+    if isinstance(contents, Mapping):
+        return {key: finite(value) for key, value in contents.items()}
+    if isinstance(contents, (list, tuple)):
+        return [finite(value) for value in contents]
+    return None if isinstance(contents, float) and not math.isfinite(contents) else contents
+
+
+def write_json(file: Path, contents: Mapping[str, Any]) -> None:
+    """A JSON file for people and programs, whole or not at all; numbers are finite or null.
+
+    Raises:
+        UserError: as `replace_file` raises.
+    """
+    text = json.dumps(finite(contents), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    replace_file(file, lambda beside: beside.write_text(text, "utf-8"))
 
 
 def write_png(path: Path, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> None:

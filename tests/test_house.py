@@ -12,7 +12,18 @@ import retinalesion
 PACKAGE = Path(retinalesion.__file__).parent
 # A room imports from its own level and from those before it, never from one that comes after.
 LEVELS = (
-    {"__init__", "errors", "lesions", "guideline", "paper", "pictures", "samples", "files", "geometry"},
+    {
+        "__init__",
+        "errors",
+        "lesions",
+        "guideline",
+        "paper",
+        "pictures",
+        "samples",
+        "files",
+        "geometry",
+        "scores",
+    },
     {"data"},
     {"networks"},
     {"training"},

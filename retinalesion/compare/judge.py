@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from retinalesion.compare import statistics
+from retinalesion import scores
 from retinalesion.compare.results import GradeTest, LesionTest, Result, require_comparable
-from retinalesion.compare.statistics import ENOUGH_SEEDS, Array, Scored
+from retinalesion.compare.statistics import ENOUGH_SEEDS, Scored, difference, holm
 from retinalesion.compare.tables import Cell, Row, Section, Table, Verdict
 from retinalesion.lesions import CODES, GRADES
 from retinalesion.paper import PaperTable, Published, mean_of, paper
+from retinalesion.scores import Array
 
 DIGITS = 3  # of scores as shown; what is equal in them is equally good
 TITLES = {
@@ -63,17 +64,24 @@ def _table(table: PaperTable, results: list[Result]) -> Table | None:
         return None
     rows, shared = _rows(table, results)
     columns, learned = _columns(table, results)
-    scores = [score for score in SCORES[table.number] if all(_has(run, score) for run in results)]
+    told = [score for score in SCORES[table.number] if all(_has(run, score) for run in results)]
     published = paper().elsewhere if table.number == 3 and _is_fitting(results) else None
-    sections = [_section(score, rows, columns, published) for score in scores]
+    groups = _groups(results)
+    sections = [_section(score, rows, columns, groups, published) for score in told]
     return Table(
         table.number,
         table.caption,
         tuple(rows),
         tuple(_corrected(sections)),
-        tuple(_notes(results, rows, shared, learned)),
+        tuple(_notes(results, rows, shared, learned, groups)),
         published,
     )
+
+
+def _groups(results: list[Result]) -> tuple[str, ...]:
+    """Of the photographs, which all runs share: as the first run that knows any has them."""
+    known = (run.test.groups for run in results if run.test.groups != run.test.ids)
+    return next(known, results[0].test.ids)
 
 
 def _has(run: Result, score: str) -> bool:
@@ -151,11 +159,17 @@ def _cost(runs: list[Result]) -> dict[str, float]:
     return {name: float(np.mean([run.cost[name] for run in runs if name in run.cost])) for name in names}
 
 
-def _section(score: str, rows: list[Row], columns: tuple[str, ...], published: Published | None) -> Section:
+def _section(
+    score: str,
+    rows: list[Row],
+    columns: tuple[str, ...],
+    groups: tuple[str, ...],
+    published: Published | None,
+) -> Section:
     learned = [j for j, code in enumerate(CODES) if code in columns]
     if columns == ("mean",):
         learned = [j for j in range(len(CODES)) if all(_learned(run)[j] for row in rows for run in row.runs)]
-    scored = [_scored(score, row) for row in rows]
+    scored = [_scored(score, row, groups) for row in rows]
     cells = [
         [_cell(score, column, one, learned, row) for column in columns]
         for one, row in zip(scored, rows, strict=True)
@@ -184,15 +198,25 @@ def _learned(run: Result) -> list[bool]:
     return known
 
 
-def _scored(score: str, row: Row) -> Scored:
+def _scored(score: str, row: Row, groups: tuple[str, ...]) -> Scored:
     """A row's runs, scored; parts are all eight lesions, or the one of kappa."""
     tests = [run.test for run in row.runs]
     if score == "AUPR":  # of all pixels together: no photographs to draw
         seeds = np.stack([test.aupr for test in tests if isinstance(test, LesionTest)])
         return Scored(seeds, np.full((1, len(CODES)), np.nan), 0)
     counts = np.stack([_counts(score, test) for test in tests])
-    how = {"pixel F1 per photograph": statistics.mean_of, "kappa": statistics.kappa}
-    return Scored.of(counts, how.get(score, statistics.f1))
+    how = {"pixel F1 per photograph": _mean, "kappa": _kappa}
+    return Scored.of(counts, how.get(score, scores.f1), groups)
+
+
+def _mean(sums: Array) -> Array:
+    """The mean per lesion of totals and numbers (..., k, 2)."""
+    return scores.quotient(sums[..., 0], sums[..., 1])
+
+
+def _kappa(confusions: Array) -> Array:
+    """Kappa as a score of one part, (..., 1)."""
+    return scores.kappa(confusions)[..., None]
 
 
 def _counts(score: str, test: LesionTest | GradeTest) -> Array:
@@ -211,7 +235,7 @@ def _counts(score: str, test: LesionTest | GradeTest) -> Array:
     assert test.pixels is not None
     if score == "pixel F1":
         return test.pixels
-    single = statistics.f1(test.pixels)
+    single = scores.f1(test.pixels)
     return np.stack([np.nan_to_num(single), ~np.isnan(single)], -1)
 
 
@@ -224,7 +248,7 @@ def _cell(score: str, column: str, scored: Scored, learned: list[int], row: Row)
     if value != value:
         return Cell(paper=_paper_figure(row, score, column, learned))
     low = high = None
-    if one.photographs:
+    if one.groups:
         bounds = BOUNDS.get(score, (0.0, 1.0))
         low, high = (float(np.clip(end, *bounds)) for end in one.interval(0))
     return Cell(value, low, high, _paper_figure(row, score, column, learned))
@@ -242,19 +266,19 @@ def _paper_figure(row: Row, score: str, column: str, learned: list[int]) -> floa
 def _verdicts(score: str, rows: list[Row], scored: list[Scored]) -> list[Verdict]:
     found = []
     for (row, one), (other, two) in combinations(zip(rows, scored, strict=True), 2):
-        difference = statistics.difference(one, two)
-        if difference.value != difference.value:
+        apart = difference(one, two)
+        if apart.value != apart.value:
             continue
-        if difference.value < 0:
-            row, other, difference = other, row, difference.turned()
-        found.append(Verdict(score, row.name, other.name, difference, one.photographs))
+        if apart.value < 0:
+            row, other, apart = other, row, apart.turned()
+        found.append(Verdict(score, row.name, other.name, apart, len(row.runs[0].test.ids)))
     return found
 
 
 def _corrected(sections: list[Section]) -> list[Section]:
     """Correct the p values of a table for being so many."""
     known = [v.difference.p for s in sections for v in s.verdicts if v.difference.p is not None]
-    corrected = iter(statistics.holm(known))
+    corrected = iter(holm(known))
     return [
         replace(
             section,
@@ -268,7 +292,11 @@ def _corrected(sections: list[Section]) -> list[Section]:
 
 
 def _notes(
-    results: list[Result], rows: list[Row], shared: dict[str, Any], learned: tuple[str, ...]
+    results: list[Result],
+    rows: list[Row],
+    shared: dict[str, Any],
+    learned: tuple[str, ...],
+    groups: tuple[str, ...],
 ) -> list[str]:
     about = results[0].tested_on
     where = f", part {about['part']} of a store of {about['source']}" if about else ""
@@ -280,7 +308,7 @@ def _notes(
         )
     seeds = sorted({len(row.runs) for row in rows})
     several = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
-    over = "photographs" if seeds[-1] == 1 else "photographs, and over seeds where there are several"
+    over = scores.over(groups) + (", and over seeds where there are several" if seeds[-1] > 1 else "")
     notes.append(f"Seeds a row: {several}. Intervals: 95 %, over {over}.")
     if len(rows) > 1 and seeds[0] < ENOUGH_SEEDS:
         notes.append(

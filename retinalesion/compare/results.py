@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES, GRADES, NO_GRADE
+from retinalesion.scores import THRESHOLD
 
 LARGEST = 64 * 2**20  # bytes; the rows of a hundred thousand photographs are half of it
-THRESHOLD = 0.5
 # What makes two runs different settings; seeds, places and what only costs time are none.
 _DATA = ("crop", "lesion_crops", "zoom", "sharpness", "batch_size", "batches", "truth")
 _TRAINER = (
@@ -37,6 +37,7 @@ class LesionTest:
 
     Attributes:
         ids: of the photographs, in order.
+        groups: of each, over which intervals are taken; its id where the test tells none.
         learned: bool (8,), lesions that the network knows.
         annotated: bool (P, 8).
         present: bool (P, 8), where annotated.
@@ -46,6 +47,7 @@ class LesionTest:
     """
 
     ids: tuple[str, ...]
+    groups: tuple[str, ...]
     learned: NDArray[np.bool_]
     annotated: NDArray[np.bool_]
     present: NDArray[np.bool_]
@@ -65,11 +67,13 @@ class GradeTest:
 
     Attributes:
         ids: of the photographs, in order.
+        groups: of each, over which intervals are taken; its id where the test tells none.
         grade: int (P,), true.
         said: int (P,).
     """
 
     ids: tuple[str, ...]
+    groups: tuple[str, ...]
     grade: NDArray[np.int64]
     said: NDArray[np.int64]
 
@@ -243,6 +247,7 @@ def _lesions(text: str, report: Mapping[str, Any]) -> LesionTest:
     aupr = [float(line["AUPR"]) if _is_number(line.get("AUPR")) else np.nan for line in known]
     return LesionTest(
         ids=tuple(row["id"] for row in rows),
+        groups=_groups(rows),
         learned=np.array([line["learned"] is True for line in known]),
         annotated=annotated,
         present=present,
@@ -257,7 +262,11 @@ def _grades(text: str) -> GradeTest:
     if not rows:
         raise ValueError("no photograph in it has a grade")
     grade, said = (np.array([_count(row[key], len(GRADES)) for row in rows]) for key in ("grade", "said"))
-    return GradeTest(tuple(row["id"] for row in rows), grade, said)
+    return GradeTest(tuple(row["id"] for row in rows), _groups(rows), grade, said)
+
+
+def _groups(rows: list[dict[str, str]]) -> tuple[str, ...]:
+    return tuple(row.get("group") or row["id"] for row in rows)  # tests of earlier versions tell none
 
 
 def _count(cell: str, below: int | None = None) -> int:

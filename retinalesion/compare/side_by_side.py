@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retinalesion.compare.results import THRESHOLD
-from retinalesion.data.field import from_square
+from retinalesion.data.field import from_square, lit_field
 from retinalesion.data.store import Row, Store, truth_of
 from retinalesion.errors import UserError
 from retinalesion.geometry import Box
 from retinalesion.lesions import CODES, GRADES, NO_GRADE
 from retinalesion.pictures import Picture, overlay
+from retinalesion.scores import THRESHOLD
 
 SIDE = 640  # of a picture in the page
 _QUALITY = 85
@@ -122,7 +122,8 @@ def _drawn(out: Mapping[str, Any], rgb: Picture, learned: Sequence[str]) -> tupl
         found = [code for code, p in zip(CODES, out["present"][0].tolist(), strict=True) if p > THRESHOLD]
         said.append(", ".join(found) or "no lesion")
     if maps is not None:
-        planes = _enlarged(maps[0].cpu().numpy(), rgb.shape[0]) > THRESHOLD
+        shown = maps[0].cpu().numpy() * lit_field(rgb, (maps.shape[-2], maps.shape[-1]))  # as a reading
+        planes = _enlarged(shown, rgb.shape[0]) > THRESHOLD
         said.append(", ".join(c for c, p in zip(CODES, planes, strict=True) if p.any()) or "no lesion found")
         return "; ".join(said), _data(overlay(rgb, planes))
     if attention is not None:

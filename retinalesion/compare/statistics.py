@@ -1,61 +1,19 @@
 """Intervals and tests for scores of runs: bootstrap over photographs, and the spread over seeds.
 
-Every score here is a function of what photographs add up to, so that a resample of photographs is a
-weighted sum. Arrays have these axes: S seeds (runs that differ in nothing else), P photographs, R
-resamples, k parts of a score (lesions; or the one part of kappa). A score turns sums (..., parts of the
-counts) into (..., k), NaN where a part has no value.
+Arrays have these axes: S seeds (runs that differ in nothing else), P photographs, R resamples, k parts of a
+score (lesions; or the one part of kappa). Scores and resamples are those of `retinalesion.scores`.
 """
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
-RESAMPLES = 2000
-LEVEL = 0.95
+from retinalesion.scores import LEVEL, Array, Score, bootstrap, mean_of_parts, percentiles
+
 ENOUGH_SEEDS = 3  # a side, before one may be called better
-
-Array = NDArray[np.float64]
-Score = Callable[[Array], Array]
-
-
-def f1(sums: Array) -> Array:
-    """F1 per lesion of hits, alarms, misses (..., k, 3); NaN with nothing to find and nothing found."""
-    hits, alarms, misses = np.moveaxis(sums, -1, 0)
-    return _quotient(2 * hits, 2 * hits + alarms + misses)
-
-
-def mean_of(sums: Array) -> Array:
-    """The mean per lesion of totals and numbers (..., k, 2); NaN where the number is 0."""
-    return _quotient(sums[..., 0], sums[..., 1])
-
-
-def kappa(sums: Array) -> Array:
-    """Quadratic weighted kappa of confusions (..., g, g), as (..., 1); NaN where it has no meaning."""
-    grade = np.arange(sums.shape[-1])
-    weight = (grade[:, None] - grade) ** 2
-    by_chance = sums.sum(-1, keepdims=True) * sums.sum(-2, keepdims=True)
-    expected = _quotient((weight * by_chance).sum((-2, -1)), sums.sum((-2, -1)))
-    return (1 - _quotient((weight * sums).sum((-2, -1)), expected))[..., None]
-
-
-def _quotient(above: Array, below: Array) -> Array:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(below > 0, above / below, np.nan)
-
-
-@lru_cache(maxsize=2)
-def resamples(photographs: int) -> Array:
-    """How often each photograph is in each resample, (R, P); the same for all rows: pairs of them."""
-    shares = np.full(photographs, 1 / photographs)
-    drawn = np.random.default_rng(0).multinomial(photographs, shares, RESAMPLES).astype(np.float64)
-    drawn.flags.writeable = False
-    return drawn
 
 
 @dataclass(frozen=True)
@@ -65,24 +23,25 @@ class Scored:
     Attributes:
         seeds: (S, k), the score of each run on all photographs.
         drawn: (R, k), in each resample the mean of the runs' scores.
-        photographs: how many.
+        groups: how many groups of photographs were drawn from; 0 of a score without resamples.
     """
 
     seeds: Array
     drawn: Array
-    photographs: int
+    groups: int
 
     @classmethod
-    def of(cls, counts: Array, score: Score) -> "Scored":
+    def of(cls, counts: Array, score: Score, groups: Sequence[Hashable] | None = None) -> "Scored":
         """Score runs.
 
         Args:
             counts: (S, P, ...) of each run and photograph, photographs in the same order for all rows.
             score: of their sums.
+            groups: of each photograph, see `scores.resamples`; None where each stands alone.
         """
-        photographs = counts.shape[1]
-        drawn = [score(np.tensordot(resamples(photographs), run, 1)) for run in counts]
-        return cls(score(counts.sum(1)), np.mean(drawn, axis=0), photographs)
+        named = range(counts.shape[1]) if groups is None else groups
+        drawn = [bootstrap(run, named, score) for run in counts]
+        return cls(score(counts.sum(1)), np.mean(drawn, axis=0), len(set(named)))
 
     @property
     def value(self) -> Array:
@@ -92,18 +51,18 @@ class Scored:
     def only(self, parts: Sequence[int]) -> "Scored":
         """Some of the parts."""
         columns = list(parts)
-        return Scored(self.seeds[:, columns], self.drawn[:, columns], self.photographs)
+        return Scored(self.seeds[:, columns], self.drawn[:, columns], self.groups)
 
     def over(self, parts: Sequence[int]) -> "Scored":
         """The mean over some parts, as a score of one part; parts without a value do not enter."""
         some = self.only(parts)
-        return Scored(_mean(some.seeds), _mean(some.drawn), self.photographs)
+        return Scored(mean_of_parts(some.seeds)[:, None], mean_of_parts(some.drawn)[:, None], self.groups)
 
     def interval(self, part: int) -> tuple[float, float]:
         """The 95 % interval of a part: percentiles over photographs; with several runs, over seeds too."""
         if len(self.seeds) == 1:
-            return _percentiles(self.drawn[:, part])
-        spread = _Spread.of(self.drawn[:, part], self.photographs, [self.seeds[:, part]])
+            return percentiles(self.drawn[:, part])
+        spread = _Spread.of(self.drawn[:, part], self.groups, [self.seeds[:, part]])
         return spread.interval(float(self.value[part]))
 
 
@@ -138,7 +97,7 @@ def difference(a: Scored, b: Scored) -> Difference:
     side. The variance of the difference is the sum of the three (what a seed does to single photographs is
     in two of them, which errs on the side of caution), and since variances of few seeds are themselves
     uncertain, the interval is Student's, with the degrees of freedom of Welch and Satterthwaite: n - 1 for
-    each side's seeds, P - 1 for photographs.
+    each side's seeds, G - 1 for G groups of photographs (each its own where no groups are known).
 
     With fewer than three seeds a side the interval is the paired bootstrap's alone: it speaks of these very
     runs, not of what was done differently in them.
@@ -148,12 +107,12 @@ def difference(a: Scored, b: Scored) -> Difference:
         b: another, of as many photographs in the same order.
     """
     columns = ~np.isnan(a.value - b.value)
-    value = float(_mean((a.value - b.value)[None, columns])[0, 0])
-    drawn = _mean((a.drawn - b.drawn)[:, columns])[:, 0]
+    value = float(mean_of_parts((a.value - b.value)[columns]))
+    drawn = mean_of_parts((a.drawn - b.drawn)[:, columns])
     if min(len(a.seeds), len(b.seeds)) < ENOUGH_SEEDS:
-        return Difference(value, *_percentiles(drawn), None)
-    means = [_mean(row.seeds[:, columns])[:, 0] for row in (a, b)]
-    spread = _Spread.of(drawn, a.photographs, means)
+        return Difference(value, *percentiles(drawn), None)
+    means = [mean_of_parts(row.seeds[:, columns]) for row in (a, b)]
+    spread = _Spread.of(drawn, a.groups, means)
     return Difference(value, *spread.interval(value), spread.p(value))
 
 
@@ -174,11 +133,11 @@ class _Spread(NamedTuple):
     freedom: float
 
     @classmethod
-    def of(cls, drawn: Array, photographs: int, seeds: Sequence[Array]) -> "_Spread":
-        """From resamples of photographs (R,) and the scores of each side's seeds (S,)."""
-        # Resamples of P photographs vary less than other photographs would, by (P - 1) / P.
-        over_photographs = float(np.nanvar(drawn)) * photographs / max(photographs - 1, 1)
-        parts = [(over_photographs, photographs - 1)]
+    def of(cls, drawn: Array, groups: int, seeds: Sequence[Array]) -> "_Spread":
+        """From resamples of groups of photographs (R,) and the scores of each side's seeds (S,)."""
+        # Resamples of G groups vary less than other groups would, by (G - 1) / G.
+        over_photographs = float(np.nanvar(drawn)) * groups / max(groups - 1, 1)
+        parts = [(over_photographs, groups - 1)]
         parts += [(float(np.var(one, ddof=1)) / len(one), len(one) - 1) for one in seeds if len(one) > 1]
         total = sum(variance for variance, _ in parts)
         below = sum(variance**2 / freedom for variance, freedom in parts if freedom)
@@ -194,15 +153,3 @@ class _Spread(NamedTuple):
         if self.error == 0:
             return float(value == 0)
         return 2 * float(special.stdtr(self.freedom, -abs(value) / self.error))
-
-
-def _percentiles(drawn: Array) -> tuple[float, float]:
-    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of a part without a value
-        low, high = np.nanpercentile(drawn, (50 * (1 - LEVEL), 50 * (1 + LEVEL)))
-    return float(low), float(high)
-
-
-def _mean(parts: Array) -> Array:
-    """(n, k) to (n, 1); NaN where no part has a value."""
-    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
-        return np.asarray(np.nanmean(parts, axis=1, keepdims=True))

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from retinalesion.compare.results import Result
-from retinalesion.compare.statistics import LEVEL, Difference
+from retinalesion.compare.statistics import Difference
 from retinalesion.paper import PaperRow, Published
+from retinalesion.scores import LEVEL
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from retinalesion.compare.tables import Cell, Row, Section, Table, Verdict
+from retinalesion.compare.tables import Row, Section, Table, Verdict
 from retinalesion.paper import paper
+from retinalesion.scores import interval_text
 
 COSTS = {"parameters": (1e6, " M"), "multiply-adds": (1e9, " G"), "seconds a photograph": (1, " s")}
 
@@ -26,11 +27,6 @@ def cost_text(row: Row, name: str) -> str:
 def score_text(value: float | None) -> str:
     """A score, three digits; -0.0002 is 0.000."""
     return "" if value is None else f"{round(value, 3) + 0.0:.3f}"
-
-
-def interval_text(cell: Cell) -> str:
-    """Its interval, two digits."""
-    return "" if cell.low is None or cell.high is None else f"{cell.low:.2f} to {cell.high:.2f}"
 
 
 def name_text(row: Row) -> str:
@@ -86,7 +82,7 @@ def _rich(table: Table, section: Section) -> RichTable:
 
     for row, cells in zip(table.rows, section.cells, strict=True):
         scores = [f"[bold]{score(cell.value)}[/bold]" if cell.best else score(cell.value) for cell in cells]
-        interval = interval_text(cells[-1])
+        interval = interval_text(cells[-1].low, cells[-1].high)
         shown.add_row(escape(name_text(row)), *scores, interval.replace(" to ", "-") if wide else interval)
         if any(cell.paper is not None for cell in cells):
             shown.add_row("  paper", *(score(cell.paper) for cell in cells), style="dim")
@@ -124,7 +120,7 @@ def _markdown_table(table: Table, section: Section) -> Iterator[str]:
     blank = [""] * (len(COSTS) + with_interval)
     for row, cells in zip(table.rows, section.cells, strict=True):
         scores = [f"**{score_text(c.value)}**" if c.best else score_text(c.value) for c in cells]
-        interval = [interval_text(cells[-1])] if with_interval else []
+        interval = [interval_text(cells[-1].low, cells[-1].high)] if with_interval else []
         costs = [cost_text(row, name) for name in COSTS]
         yield f"| {' | '.join([_plain(name_text(row)), *scores, *interval, *costs])} |"
         if any(cell.paper is not None for cell in cells):

@@ -210,7 +210,8 @@ def _lit(small: NDArray[np.float32], share: float) -> NDArray[np.uint8] | None:
     if found is None:
         return None
     colour, noise = found
-    difference = np.abs(small - colour).max(axis=2)
+    red, green, blue = (np.abs(small[..., i] - colour[i]) for i in range(3))  # a maximum over so short an
+    difference = np.maximum(np.maximum(red, green), blue)  # axis takes ten times as long
     seen = difference > _NOISE + noise
     if not seen.any():
         return None

@@ -52,6 +52,20 @@ def make_splits(
     return splits
 
 
+def groups_in(store: Store, ids: Iterable[str]) -> Groups:
+    """Photographs of one patient or group, twins and second shots together.
+
+    Args:
+        store: that has them.
+        ids: of the photographs to group; others join nobody.
+    """
+    wanted = set(ids)
+    rows = {row.id: row for row in store.rows if row.id in wanted}
+    pairs = [(row.id, twin) for row in rows.values() for twin in row.twins]
+    pairs += [(first, second) for first, second in store.info.get("second_shots", [])]
+    return groups_of(rows, [pair for pair in pairs if rows.keys() >= set(pair)] + of_one_group(rows))
+
+
 def folds_of(store: Store, count: int) -> dict[str, int]:
     """The fold, from 0, of every photograph of ``train`` and ``val``; those of other splits are in none.
 
@@ -67,10 +81,7 @@ def folds_of(store: Store, count: int) -> dict[str, int]:
         UserError: there are fewer groups than folds.
     """
     rows = {row.id: row for row in store.rows if row.split in ("train", "val")}
-    pairs = [(row.id, twin) for row in rows.values() for twin in row.twins]
-    pairs += [(first, second) for first, second in store.info.get("second_shots", [])]
-    known = [pair for pair in pairs if rows.keys() >= set(pair)]
-    groups = groups_of(rows, known + of_one_group(rows))
+    groups = groups_in(store, rows)
     if len(groups) < count:
         raise UserError(
             f"{store.path}: {count} folds need {count} patients or groups to train and validate with; "

@@ -9,11 +9,11 @@ from retinalesion.guideline import DIRECT, INDIRECT, MANY_HAEMORRHAGES, QUADRANT
 from retinalesion.lesions import CODES, GRADES, LESIONS
 from retinalesion.reading.findings import quadrant_counts
 from retinalesion.reading.reading import Agreement, EvidenceLine, Finding
+from retinalesion.scores import OPERATING_POINT, REFERABLE, referable_probability, refers
 
 NO_SIGN = "no sign of diabetic retinopathy; other eye disease is not judged"
 NEVER_LOOKED_FOR = "venous beading and IrMA were not looked for"
 NO_OEDEMA = "macular oedema is not judged"
-REFERABLE = 2  # DR2 or worse
 
 _NAMES = {lesion.code: lesion.name for lesion in LESIONS}
 # The lesions that support a grade or lift to it (paper, Table 1 and section 4.1), sufficient ones first.
@@ -99,7 +99,7 @@ def agreement_of(
 def referable_of(
     probabilities: Sequence[float] | None,
     supported: int | None,
-    operating_point: float = 0.5,
+    operating_point: float = OPERATING_POINT,
     gradable: bool = True,
     reasons: Iterable[str] = (),
 ) -> tuple[bool, float | None, str]:
@@ -122,8 +122,8 @@ def referable_of(
     if probabilities is None:
         reason = proof if proved else "no sufficient evidence of DR2 or worse, and this model does not grade"
         return proved, None, f"{reason}; {NO_OEDEMA}"
-    probability = min(float(sum(probabilities[REFERABLE:])), 1.0)  # rounding may lead above
-    likely = probability >= operating_point
+    probability = float(referable_probability(probabilities))
+    likely = bool(refers(probability, operating_point))
     reason = f"DR2 or worse has a probability of {probability:.2f}"
     reason += f" ({'refer from' if likely else 'below'} {operating_point:.2f})"
     if proved:

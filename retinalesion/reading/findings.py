@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from retinalesion.geometry import Box, Disc, Point
 from retinalesion.guideline import QUADRANTS, Quadrants, quadrants_of
 from retinalesion.reading.reading import Finding
-from retinalesion.training.metrics import THRESHOLD
+from retinalesion.scores import THRESHOLD
 
 
 def findings_of(

@@ -24,9 +24,8 @@ from retinalesion.reading.camera import set_aside
 from retinalesion.reading.evidence import agreement_of, evidence_lines, referable_of, weigh_findings
 from retinalesion.reading.findings import findings_of
 from retinalesion.reading.reading import Finding, Quality, Reading
+from retinalesion.scores import OPERATING_POINT, THRESHOLD
 from retinalesion.training.classification import LesionClassificationTask
-from retinalesion.training.grades import OPERATING_POINT
-from retinalesion.training.metrics import THRESHOLD
 from retinalesion.training.task import Task
 from retinalesion.training.tasks import task_from
 

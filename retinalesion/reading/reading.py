@@ -4,11 +4,11 @@ Lengths, areas and places are in the photograph's own pixels; probabilities and 
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from retinalesion.files import finite
 from retinalesion.geometry import Box
 
 SCHEMA = 1
@@ -174,12 +174,3 @@ class Reading:
         for key in ("learned", "grade_probabilities"):
             values[key] = tuple(values[key])
         return cls(**values)
-
-
-def finite(value: Any) -> Any:
-    """Plain values with None in place of numbers that are not finite, which JSON does not know."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: finite(one) for key, one in value.items()}
-    return [finite(one) for one in value] if isinstance(value, (list, tuple)) else value

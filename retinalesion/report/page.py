@@ -17,10 +17,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from retinalesion.data.camera import marked
 from retinalesion.data.spots import CLEAN, CameraMap, told
-from retinalesion.files import replace_file, write_png
+from retinalesion.files import finite, replace_file, write_png
 from retinalesion.lesions import GRADES, LESIONS
 from retinalesion.pictures import ASIDE, RINGS, Picture
-from retinalesion.reading.reading import Reading, finite
+from retinalesion.reading.reading import Reading
 from retinalesion.report.pictures import photograph_folder, pictures_of
 from retinalesion.report.rows import GRADE_NAMES, Rows, details_of, facets_of
 

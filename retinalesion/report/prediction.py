@@ -14,7 +14,7 @@ from retinalesion.reading.reading import Reading
 from retinalesion.report.folder import BatchFolder
 from retinalesion.report.outputs import Outputs
 from retinalesion.training.checkpoints import output_folder
-from retinalesion.training.tables import gather
+from retinalesion.training.tested import gather
 
 
 class ReadingWriter(Callback):

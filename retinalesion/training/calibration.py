@@ -6,12 +6,13 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
+from retinalesion import scores
 from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
 from retinalesion.networks.segmenter import Segmenter
-from retinalesion.training import metrics
-from retinalesion.training.counts import LesionCounts
+from retinalesion.training.counts import LesionCounts, as_read
+from retinalesion.training.metrics import count
 from retinalesion.training.schedule import AveragedWeights
 
 
@@ -64,8 +65,9 @@ def calibrate(network: Segmenter, data: FundusDataModule) -> None:
     totals = LesionCounts().to(device)
     for raw in data.evaluation_dataloader("train"):
         batch = data.on_after_batch_transfer(data.transfer_batch_to_device(raw, device, 0), 0)
-        totals.update(metrics.count(network(batch["image"]), batch["planes"], batch["valid"]))
-    cuts = metrics.best_cut(totals.compute())
-    network.shift(-cuts)
+        logits = as_read(batch, network(batch["image"]))
+        totals.update(count(logits, batch["planes"], batch["valid"], batch["id"]))
+    cuts = scores.best_cut(totals.compute())
+    network.shift(torch.from_numpy(-cuts).to(device, torch.float32))
     shifts = [f"{code} {-cut:+.2f}" for code, cut in zip(CODES, cuts.tolist(), strict=True) if cut]
     rank_zero_info(f"Logits shifted: {', '.join(shifts) or 'none'}.")

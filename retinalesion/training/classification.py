@@ -6,11 +6,12 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
+from retinalesion import scores
 from retinalesion.networks.lesion_classifiers import LesionABN, LesionClassifier, lesion_classifier
 from retinalesion.networks.outputs import answer, attention_of, taught
-from retinalesion.training import metrics
 from retinalesion.training.counts import LesionCounts, count_photographs
 from retinalesion.training.losses import classification_dice_loss
+from retinalesion.training.metrics import count
 from retinalesion.training.tables import IMAGE_LEVEL, ImageRow, PhotographRow
 from retinalesion.training.task import Task
 
@@ -95,13 +96,13 @@ class LesionClassificationTask(Task):
         """Count."""
         labels = image_labels(batch)
         logits = _as_maps(self(batch["image"]))
-        self.counts.update(metrics.count(logits, labels["planes"], labels["valid"]))
+        self.counts.update(count(logits, labels["planes"], labels["valid"], batch["id"]))
 
     def on_validation_epoch_end(self) -> None:
         """Image F1 per lesion, and the mean over those learned."""
-        score = metrics.image_f1(self.counts.compute())
+        score = scores.image_f1(self.counts.compute())
         self.log_per_lesion(self.monitor, score)
-        self.log_score(self.monitor, metrics.mean_over(score, self.learned), prog_bar=True)
+        self.log_score(self.monitor, scores.mean_over(score, self.learned.tolist()), prog_bar=True)
 
     def on_test_epoch_start(self) -> None:
         """Count anew."""

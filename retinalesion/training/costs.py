@@ -88,11 +88,3 @@ def _multiply_adds(task: Any) -> int | None:
 def _wait_for_device() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-
-
-def tested_on(trainer: Trainer) -> dict[str, Any] | None:
-    """Of which photographs a test is: fingerprint and source of the store, and the split; or None."""
-    data: Any = getattr(trainer, "datamodule", None)
-    if data is None or not hasattr(data, "store"):
-        return None
-    return {"store": data.store.fingerprint, "source": data.store.info["source"], "part": data.evaluate}

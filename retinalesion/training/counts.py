@@ -1,6 +1,5 @@
 """From a batch of lesion maps to counts over the set and a row per photograph."""
 
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -8,33 +7,53 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from retinalesion.data.field import lit_field
 from retinalesion.data.spots import regions_on
 from retinalesion.lesions import CODES
-from retinalesion.training import metrics
-from retinalesion.training.metrics import Counts
+from retinalesion.scores import LOWEST, STEPS, Counts
+from retinalesion.training.metrics import Counted, count, found_in, require_finite_output
 from retinalesion.training.tables import PhotographRow
 
 
 class LesionCounts(Metric):
-    """`Counts` added up over batches and processes."""
+    """Counts of lesions added up over batches and processes."""
 
     full_state_update = False
 
     def __init__(self) -> None:
         super().__init__()
-        shapes: dict[str, tuple[int, ...]] = {"hits": (), "alarms": (), "misses": ()}
-        shapes |= {"image": (2, 2), "histogram": (2, metrics.STEPS)}
+        shapes: dict[str, tuple[int, ...]] = {"pixels": (3,), "image": (2, 2), "histogram": (2, STEPS)}
         for name, shape in shapes.items():
             self.add_state(name, torch.zeros(len(CODES), *shape, dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, counts: Counts) -> None:
+    def update(self, counted: Counted) -> None:
         """Add the counts of a batch."""
-        for name, value in vars(counts).items():
+        for name, value in counted._asdict().items():
             setattr(self, name, getattr(self, name) + value)
 
     def compute(self) -> Counts:
         """All counts so far."""
-        return Counts(**{field.name: getattr(self, field.name) for field in fields(Counts)})
+        return Counted(*(getattr(self, name) for name in Counted._fields)).to_score()
+
+
+def as_read(batch: dict[str, Any], logits: Tensor) -> Tensor:
+    """Lesion maps as readings have them: nothing outside the lit field, and nothing on the camera's spots.
+
+    Scores of these are scores of what a user gets (`retinalesion.reading.reader.see`).
+
+    Args:
+        batch: of `FundusDataModule`, not augmented; spots are left out where it tells them.
+        logits: (n, 8, h, w).
+
+    Returns:
+        Logits with the lowest value there; a copy.
+
+    Raises:
+        UserError: as `require_finite_output` raises.
+    """
+    require_finite_output(logits, batch["id"])
+    logits = within_field(logits, batch["image"])
+    return without_spots(logits, batch["camera"]) if "camera" in batch else logits
 
 
 def count_photographs(
@@ -42,36 +61,52 @@ def count_photographs(
 ) -> list[PhotographRow]:
     """Add a batch to the counts of a set, photograph by photograph.
 
-    What lies on the camera's spots, where the batch tells them, is left out of what was found.
-
     Args:
         batch: of `FundusDataModule`.
-        logits: (n, 8, h, w).
+        logits: (n, 8, h, w), maps `as_read`.
         totals: to add to.
         kind: of the rows.
 
     Returns:
         A row for each photograph; blanks, which only even out processes, have none.
+
+    Raises:
+        UserError: as `require_finite_output` raises.
     """
-    if "camera" in batch:
-        logits = without_spots(logits, batch["camera"])
     rows = []
     for i, id in enumerate(batch["id"]):
         one = slice(i, i + 1)
-        counts = metrics.count(logits[one], batch["planes"][one], batch["valid"][one])
-        totals.update(counts)
+        counted = count(logits[one], batch["planes"][one], batch["valid"][one], [id])
+        totals.update(counted)
         if id:
+            hits, alarms, misses = (tuple(part) for part in counted.pixels.T.tolist())
             row = kind(
                 id=id,
                 grade=int(batch["grade"][i]),
                 annotated=tuple(batch["valid"][i].any(2).any(1).tolist()),
-                hits=tuple(counts.hits.tolist()),
-                alarms=tuple(counts.alarms.tolist()),
-                misses=tuple(counts.misses.tolist()),
-                probability=tuple(logits[i].amax((1, 2)).float().sigmoid().tolist()),
+                hits=hits,
+                alarms=alarms,
+                misses=misses,
+                probability=tuple(logits[one].float().sigmoid().amax((0, 2, 3)).tolist()),
             )
             rows.append(row)
     return rows
+
+
+def within_field(logits: Tensor, image: Tensor) -> Tensor:
+    """Lesion maps without what lies where the camera saw nothing (`lit_field`).
+
+    Args:
+        logits: (n, 8, h, w).
+        image: float (n, 3, h, w) in [0, 1], as the network saw it.
+
+    Returns:
+        Logits with the lowest value there; a copy.
+    """
+    pictures = (image * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    size = (logits.shape[-2], logits.shape[-1])
+    lit = torch.from_numpy(np.stack([lit_field(rgb, size) for rgb in pictures]))
+    return torch.where(lit[:, None].to(logits.device), logits, logits.clamp(max=LOWEST))
 
 
 def without_spots(logits: Tensor, spots: Tensor) -> Tensor:
@@ -85,10 +120,10 @@ def without_spots(logits: Tensor, spots: Tensor) -> Tensor:
         Logits with the lowest value there; a copy.
     """
     logits = logits.clone()
-    found = logits > 0
+    found = found_in(logits)
     for i, j in (found & spots).flatten(2).any(2).nonzero().tolist():
         plane, on_spots = (maps[i, j].cpu().numpy() for maps in (found, spots))
         labels, _, on = regions_on(plane, on_spots)
         taken = torch.from_numpy(np.isin(labels, on)).to(logits.device)
-        logits[i, j] = logits[i, j].masked_fill(taken, metrics.LOWEST)
+        logits[i, j] = logits[i, j].masked_fill(taken, LOWEST)
     return logits

@@ -1,32 +1,24 @@
 """What a test of grades leaves: kappa, confusion, recall, referable DR, and one row per photograph."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from retinalesion.files import replace_file, write_csv
+from retinalesion import scores
+from retinalesion.files import write_csv, write_json
 from retinalesion.lesions import GRADES, NO_GRADE
+from retinalesion.scores import known, over
 from retinalesion.training.checkpoints import output_folder
-from retinalesion.training.costs import tested_on
-from retinalesion.training.grades import (
-    OPERATING_POINT,
-    accuracy,
-    confusion_of,
-    kappa_interval,
-    quadratic_kappa,
-    recall_per_grade,
-    referable_figures,
-)
-from retinalesion.training.tables import gather, known
+from retinalesion.training.tables import probability_text
+from retinalesion.training.tested import gather, groups_of, tested_on
 
 
 @dataclass(frozen=True)
@@ -43,37 +35,47 @@ class GradeRow:
     grade: int
     probability: tuple[float, ...]
 
+    @property
+    def said(self) -> int:
+        """The grade of the highest probability."""
+        return int(np.argmax(self.probability))
+
     def cells(self) -> dict[str, Any]:
         """As a line of ``grades.csv``."""
-        said = max(range(len(GRADES)), key=self.probability.__getitem__)
         cells: dict[str, Any] = {"id": self.id, "grade": "" if self.grade == NO_GRADE else self.grade}
-        cells["said"] = said
-        return cells | {f"P({name})": f"{p:.4f}" for name, p in zip(GRADES, self.probability, strict=True)}
+        cells["said"] = self.said
+        named = zip(GRADES, self.probability, strict=True)
+        return cells | {f"P({name})": probability_text(p) for name, p in named}
 
 
-def grade_figures(rows: Sequence[GradeRow]) -> dict[str, Any]:
-    """Scores of the photographs that have a grade; None where a score has no value."""
-    truth = torch.tensor([row.grade for row in rows])
-    probability = torch.tensor([row.probability for row in rows])[truth != NO_GRADE]
-    truth = truth[truth != NO_GRADE]
-    if not len(truth):
+def grade_figures(rows: Sequence[GradeRow], groups: Sequence[str]) -> dict[str, Any]:
+    """Scores of the photographs that have a grade; None where a score has no value.
+
+    Args:
+        rows: of the test.
+        groups: of each row, see `scores.resamples`.
+    """
+    graded = [(row, group) for row, group in zip(rows, groups, strict=True) if row.grade != NO_GRADE]
+    if not graded:
         return {"photographs": 0}
-    said = probability.argmax(1)
-    confusion = confusion_of(truth, said)
-    low, high = kappa_interval(truth, said)
-    referable = referable_figures(truth, probability)
+    truth = np.array([row.grade for row, _ in graded])
+    each = np.stack([scores.confusion_of([row.grade], [row.said]) for row, _ in graded])
+    over_groups = [group for _, group in graded]
+    low, high = scores.percentiles(scores.bootstrap(each, over_groups, scores.kappa))
+    confusion = each.sum(0)
+    referable = scores.referable_figures(truth, [row.probability for row, _ in graded])
+    recall = zip(GRADES, scores.recall_per_grade(confusion), strict=True)
     return {
         "photographs": len(truth),
-        "kappa": known(float(quadratic_kappa(confusion))),
+        "intervals over": over(over_groups),
+        "kappa": known(float(scores.kappa(confusion))),
         "kappa from": known(low),
         "kappa to": known(high),
-        "accuracy": known(float(accuracy(confusion))),
-        "recall": {
-            name: known(r) for name, r in zip(GRADES, recall_per_grade(confusion).tolist(), strict=True)
-        },
+        "accuracy": known(scores.accuracy(confusion)),
+        "recall": {name: known(value) for name, value in recall},
         "confusion": confusion.tolist(),
         "referable": {
-            "operating point": OPERATING_POINT,
+            "operating point": scores.OPERATING_POINT,
             **{name: known(value) for name, value in referable.items()},
         },
     }
@@ -95,7 +97,8 @@ def show(figures: Mapping[str, Any], network: str) -> None:
     console.print(
         f"{figures['photographs']} graded photographs, {network}: quadratic weighted kappa "
         f"{_shown(figures['kappa'])}, as in Table 6 of the paper "
-        f"(95 %: {_shown(figures['kappa from'])} to {_shown(figures['kappa to'])})."
+        f"(95 %, over {figures['intervals over']}: "
+        f"{scores.interval_text(figures['kappa from'], figures['kappa to']) or '-'})."
     )
     console.print(table)
     referable = figures["referable"]
@@ -120,7 +123,8 @@ class GradeTables(Callback):
         """Gather, score, write and print."""
         task: Any = pl_module
         rows = sorted(gather(task.grade_rows), key=lambda row: row.id)
-        figures = grade_figures(rows)
+        groups = groups_of(trainer, [row.id for row in rows])
+        figures = grade_figures(rows, groups)
         for name in ("kappa", "accuracy"):
             if figures.get(name) is not None:
                 task.log_score(f"test/{name}", figures[name])
@@ -129,9 +133,9 @@ class GradeTables(Callback):
             network = f"{task.hparams['network']} on {task.hparams['encoder']}"
             about = {"network": network, "trained on store": task.store_fingerprint, "side": task.seen_side}
             about |= {"tested on": tested_on(trainer), **task.cost}
-            text = json.dumps({**about, **figures}, indent=2) + "\n"
-            replace_file(folder / "grades.json", lambda beside: beside.write_text(text, "utf-8"))
-            write_csv(folder / "grades.csv", [row.cells() for row in rows])
+            write_json(folder / "grades.json", {**about, **figures})
+            lines = [{**row.cells(), "group": group} for row, group in zip(rows, groups, strict=True)]
+            write_csv(folder / "grades.csv", lines)
             if figures["photographs"]:
                 show(figures, network)
             rank_zero_info(f"Grades: {folder / 'grades.json'}, a row per photograph: {folder / 'grades.csv'}")

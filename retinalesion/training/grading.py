@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from retinalesion import scores
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES, GRADES, NO_GRADE
 from retinalesion.networks.classifier import ImageNetwork
@@ -18,9 +19,9 @@ from retinalesion.networks.lesion_models import lesion_model, lesion_model_from,
 from retinalesion.networks.outputs import LesionsAndGrade, answer, attention_of, taught
 from retinalesion.networks.segmenter import Segmenter
 from retinalesion.networks.sian import Attention, Fusion, Reduction
-from retinalesion.training.counts import LesionCounts, count_photographs
+from retinalesion.training.counts import LesionCounts, as_read, count_photographs
 from retinalesion.training.grade_tables import GradeRow, GradeTables
-from retinalesion.training.grades import accuracy, quadratic_kappa
+from retinalesion.training.metrics import require_finite_output
 from retinalesion.training.tables import PhotographRow
 from retinalesion.training.task import Task
 
@@ -142,13 +143,15 @@ class GradingTask(Task):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count grades."""
-        self.confusion.update(self(batch["image"])[1].argmax(1), batch["grade"])
+        grade = self(batch["image"])[1]
+        require_finite_output(grade, batch["id"])
+        self.confusion.update(grade.argmax(1), batch["grade"])
 
     def on_validation_epoch_end(self) -> None:
         """Kappa and accuracy."""
-        confusion = self.confusion.compute()
-        self.log_score("val/kappa", float(quadratic_kappa(confusion)), prog_bar=True)
-        self.log_score("val/accuracy", float(accuracy(confusion)))
+        confusion = self.confusion.compute().cpu().numpy()
+        self.log_score("val/kappa", float(scores.kappa(confusion)), prog_bar=True)
+        self.log_score("val/accuracy", scores.accuracy(confusion))
 
     def on_test_epoch_start(self) -> None:
         """Count anew."""
@@ -158,9 +161,10 @@ class GradingTask(Task):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Three tasks of one pass: count lesion maps, and keep two rows per photograph."""
         lesions, grade = self(batch["image"])
+        require_finite_output(grade, batch["id"])
         self.seen_side = batch["image"].shape[-1]
         if lesions is not None:
-            self.rows += count_photographs(batch, lesions, self.counts)
+            self.rows += count_photographs(batch, as_read(batch, lesions), self.counts)
         probability = grade.float().softmax(1).cpu()
         for id, truth, one in zip(batch["id"], batch["grade"].tolist(), probability, strict=True):
             if id:

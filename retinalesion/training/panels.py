@@ -14,7 +14,7 @@ from retinalesion.geometry import Box
 from retinalesion.lesions import CODES
 from retinalesion.pictures import Picture, panel, stack
 from retinalesion.training.checkpoints import output_folder
-from retinalesion.training.metrics import THRESHOLD
+from retinalesion.training.metrics import found_in
 
 COUNT = 4
 LARGEST = 512  # side of a view; a run logs many
@@ -55,7 +55,7 @@ class View:
             id=id,
             rgb=to_square(rgb, box, smaller),
             truth=brought_down(planes),
-            prediction=brought_down(logits.float().sigmoid() > THRESHOLD),
+            prediction=brought_down(found_in(logits)),
             annotated=frozenset(code for code, some in zip(CODES, valid.any(2).any(1), strict=True) if some),
         )
 

@@ -7,20 +7,21 @@ from lightning.pytorch import Callback
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
+from retinalesion import scores
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
 from retinalesion.networks.segmenter import Segmenter
 from retinalesion.networks.segmenters import segmenter
-from retinalesion.training import metrics
 from retinalesion.training.calibration import Calibration
-from retinalesion.training.counts import LesionCounts, count_photographs
+from retinalesion.training.counts import LesionCounts, as_read, count_photographs
 from retinalesion.training.losses import dice_loss, dual_loss, focal_loss, weighted_cross_entropy
+from retinalesion.training.metrics import count
 from retinalesion.training.panels import ValidationPanels
 from retinalesion.training.tables import PhotographRow
 from retinalesion.training.task import Task
 
 Batch = dict[str, Any]
-VALIDATION_SCORES = {"pixel_f1": metrics.pixel_f1, "image_f1": metrics.image_f1, "aupr": metrics.aupr}
+VALIDATION_SCORES = {"pixel_f1": scores.pixel_f1, "image_f1": scores.image_f1, "aupr": scores.aupr}
 
 
 class SegmentationTask(Task):
@@ -138,8 +139,8 @@ class SegmentationTask(Task):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Count; ``logits`` (n, 8, h, w) are for those who draw."""
-        logits = self(batch["image"])
-        self.counts.update(metrics.count(logits, batch["planes"], batch["valid"]))
+        logits = as_read(batch, self(batch["image"]))
+        self.counts.update(count(logits, batch["planes"], batch["valid"], batch["id"]))
         return {"logits": logits}
 
     def on_validation_epoch_end(self) -> None:
@@ -147,7 +148,7 @@ class SegmentationTask(Task):
         counts = self.counts.compute()
         for name, score in VALIDATION_SCORES.items():
             self.log_per_lesion(f"val/{name}", score(counts))
-            mean = metrics.mean_over(score(counts), self.learned)
+            mean = scores.mean_over(score(counts), self.learned.tolist())
             self.log_score(f"val/{name}", mean, prog_bar=name == "pixel_f1")
             if f"val/{name}" == self.monitor:
                 self.log_score(self.ranking, mean + (self.stage == "dual"))
@@ -159,7 +160,7 @@ class SegmentationTask(Task):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Count, and keep a row per photograph."""
-        logits = self.flipped(batch["image"])
+        logits = as_read(batch, self.flipped(batch["image"]))
         self.seen_side = logits.shape[-1]
         self.rows += count_photographs(batch, logits, self.counts)
 

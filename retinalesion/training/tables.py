@@ -1,40 +1,33 @@
 """What a test leaves: scores per lesion, one row per photograph, and the same as a table to read."""
 
-import json
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
-from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from torch import distributed
 
+from retinalesion import scores
 from retinalesion.data.datamodule import FundusDataModule
-from retinalesion.files import replace_file, write_csv
+from retinalesion.files import write_csv, write_json
 from retinalesion.lesions import CODES, NO_GRADE
-from retinalesion.training import metrics
+from retinalesion.scores import Array, Counts, known, over
 from retinalesion.training.checkpoints import output_folder
-from retinalesion.training.costs import tested_on
-from retinalesion.training.metrics import Counts
-
-RESAMPLES = 2000
+from retinalesion.training.tested import gather, groups_of, tested_on
 
 # Pixel F1 is Table 3 of the paper, image F1 Table 5; always yes is the image F1 of saying present everywhere.
 SCORES = {
-    "pixel F1": metrics.pixel_f1,
-    "IoU": metrics.pixel_iou,
-    "AUPR": metrics.aupr,
-    "image F1": metrics.image_f1,
-    "always yes": metrics.always_yes_f1,
-    "specificity": metrics.specificity,
+    "pixel F1": scores.pixel_f1,
+    "IoU": scores.pixel_iou,
+    "AUPR": scores.aupr,
+    "image F1": scores.image_f1,
+    "always yes": scores.always_yes_f1,
+    "specificity": scores.specificity,
 }
 
 
@@ -47,7 +40,7 @@ class Scores(NamedTuple):
         title: what the first columns are, for the terminal.
     """
 
-    of: Mapping[str, Callable[[Counts], torch.Tensor]]
+    of: Mapping[str, Callable[[Counts], Array]]
     interval: str
     title: str
 
@@ -58,10 +51,10 @@ BY_PIXEL = Scores(
 # Of networks without maps, whose photographs count as one pixel each.
 IMAGE_LEVEL = Scores(
     {
-        "image F1": metrics.image_f1,
-        "always yes": metrics.always_yes_f1,
-        "image AUPR": metrics.aupr,
-        "specificity": metrics.specificity,
+        "image F1": scores.image_f1,
+        "always yes": scores.always_yes_f1,
+        "image AUPR": scores.aupr,
+        "specificity": scores.specificity,
     },
     "image F1",
     "image F1 as in Table 5 of the paper, its 95 % interval",
@@ -97,7 +90,7 @@ class PhotographRow:
             if self.annotated[j]:
                 cells |= {f"{code}_hits": self.hits[j], f"{code}_alarms": self.alarms[j]}
                 cells |= {f"{code}_misses": self.misses[j]}
-            cells[f"{code}_probability"] = f"{self.probability[j]:.4f}"
+            cells[f"{code}_probability"] = probability_text(self.probability[j])
         return cells
 
 
@@ -110,35 +103,37 @@ class ImageRow(PhotographRow):
         for j, code in enumerate(CODES):
             if self.annotated[j]:
                 cells[f"{code}_present"] = self.hits[j] + self.misses[j]
-            cells[f"{code}_probability"] = f"{self.probability[j]:.4f}"
+            cells[f"{code}_probability"] = probability_text(self.probability[j])
         return cells
 
 
-def interval(rows: Sequence[PhotographRow], learned: Sequence[bool]) -> NDArray[np.float64]:
-    """Bootstrap of F1 over photographs.
+def probability_text(value: float) -> str:
+    """A probability that a program reads again: rounded, what is above 0.5 might no longer be."""
+    return f"{value:.9g}"  # enough for every float32
+
+
+def interval(rows: Sequence[PhotographRow], learned: Sequence[bool], groups: Sequence[str]) -> Array:
+    """95 % interval of F1, by bootstrap over photographs.
 
     Args:
         rows: of the test.
         learned: lesions that enter the mean.
+        groups: of each row, see `scores.resamples`.
 
     Returns:
-        (2, 9): 2.5th and 97.5th percentile per lesion, and of their mean in the last column.
+        (2, 9): its ends per lesion, and of their mean in the last column.
     """
-    counts = np.array([[row.hits, row.alarms, row.misses] for row in rows], np.float64)
-    drawn = np.random.default_rng(0).multinomial(len(rows), np.full(len(rows), 1 / len(rows)), RESAMPLES)
-    hits, alarms, misses = np.moveaxis(np.tensordot(drawn, counts, 1), 1, 0)
-    with np.errstate(invalid="ignore"):
-        score = 2 * hits / (2 * hits + alarms + misses)
-    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of lesions without a score
-        mean = np.nanmean(score[:, np.array(learned)], axis=1)
-        return np.nanpercentile(np.c_[score, mean], (2.5, 97.5), axis=0)
+    counts = np.array([[row.hits, row.alarms, row.misses] for row in rows]).swapaxes(1, 2)
+    drawn = scores.bootstrap(counts, groups, scores.f1)
+    mean = scores.mean_of_parts(drawn[:, np.array(learned, np.bool_)])
+    return np.array([scores.percentiles(one) for one in (*drawn.T, mean)]).T
 
 
 def healthy_figures(rows: Sequence[PhotographRow], learned: Sequence[bool]) -> dict[str, Any]:
     """On photographs graded DR0: how many, and the share in which any learned lesion was found."""
     healthy = [row for row in rows if row.grade == 0]
     found = [
-        any(p > metrics.THRESHOLD for p, known in zip(row.probability, learned, strict=True) if known)
+        any(p > scores.THRESHOLD for p, known in zip(row.probability, learned, strict=True) if known)
         for row in healthy
     ]
     return {
@@ -148,41 +143,43 @@ def healthy_figures(rows: Sequence[PhotographRow], learned: Sequence[bool]) -> d
 
 
 def lesion_rows(
-    counts: Counts, rows: Sequence[PhotographRow], learned: Sequence[bool], kind: Scores = BY_PIXEL
+    counts: Counts,
+    rows: Sequence[PhotographRow],
+    learned: Sequence[bool],
+    groups: Sequence[str],
+    kind: Scores = BY_PIXEL,
 ) -> list[dict[str, Any]]:
     """A row per lesion and one for the mean over lesions learned. Scores without a value are None."""
-    bounds = interval(rows, learned)
+    bounds = interval(rows, learned, groups)
     low, high = (f"{kind.interval} {end}" for end in ("from", "to"))
-    scores = {name: score(counts).tolist() for name, score in kind.of.items()}
+    values = {name: score(counts) for name, score in kind.of.items()}
     table: list[dict[str, Any]] = []
     for j, code in enumerate(CODES):
         present = int(counts.image[j, 1].sum())
         row: dict[str, Any] = {"lesion": code, "learned": learned[j]}
         row |= {"photographs": int(counts.image[j].sum()), "present": present}
         if learned[j]:
-            row |= {name: known(values[j]) for name, values in scores.items()}
+            row |= {name: known(of[j]) for name, of in values.items()}
             row |= {low: known(bounds[0, j]), high: known(bounds[1, j])}
         table.append(row)
     mean: dict[str, Any] = {"lesion": "mean", "learned": True}
-    which = torch.tensor(learned)
-    mean |= {name: known(metrics.mean_over(torch.tensor(v), which)) for name, v in scores.items()}
+    mean |= {name: known(scores.mean_over(of, learned)) for name, of in values.items()}
     mean |= {low: known(bounds[0, -1]), high: known(bounds[1, -1])}
     return [*table, mean]
 
 
-def known(value: float) -> float | None:
-    """A score for a table, four digits; None for one without a value."""
-    return None if value != value else round(float(value), 4)
-
-
 def write(
-    folder: Path, table: Sequence[Mapping[str, Any]], rows: Sequence[PhotographRow], about: Mapping[str, Any]
+    folder: Path,
+    table: Sequence[Mapping[str, Any]],
+    rows: Sequence[PhotographRow],
+    groups: Sequence[str],
+    about: Mapping[str, Any],
 ) -> None:
     """``lesions.csv``, ``photographs.csv`` and ``summary.json`` into a folder."""
     write_csv(folder / "lesions.csv", list(table))
-    write_csv(folder / "photographs.csv", [row.cells() for row in rows])
-    text = json.dumps({**about, "lesions": list(table)}, indent=2) + "\n"
-    replace_file(folder / "summary.json", lambda beside: beside.write_text(text, "utf-8"))
+    lines = [{**row.cells(), "group": group} for row, group in zip(rows, groups, strict=True)]
+    write_csv(folder / "photographs.csv", lines)
+    write_json(folder / "summary.json", {**about, "lesions": list(table)})
 
 
 def show(table: Sequence[Mapping[str, Any]], about: Mapping[str, Any], kind: Scores = BY_PIXEL) -> None:
@@ -200,12 +197,13 @@ def show(table: Sequence[Mapping[str, Any]], about: Mapping[str, Any], kind: Sco
     for row in table:
         if row["learned"]:
             present = f"{row['present']} of {row['photographs']}" if "present" in row else ""
-            scores = [_shown(row.get(name), 3) for name in kind.of]
-            bounds = "-".join(_shown(row[f"{kind.interval} {end}"], 2) for end in ("from", "to"))
+            values = [_shown(row.get(name)) for name in kind.of]
+            bounds = scores.interval_text(*(row[f"{kind.interval} {end}"] for end in ("from", "to")))
             style = "bold" if row["lesion"] == "mean" else None
-            shown.add_row(row["lesion"], present, *scores, bounds, style=style)
+            shown.add_row(row["lesion"], present, *values, bounds.replace(" to ", "-"), style=style)
     console = Console()
     console.print(shown)
+    console.print(f"Intervals are over {about['intervals over']}.")
     if with_spots := about.get("photographs with known camera spots"):
         console.print(
             f"Of {with_spots} photographs the camera's own spots are known; what is found there is left out."
@@ -215,8 +213,8 @@ def show(table: Sequence[Mapping[str, Any]], about: Mapping[str, Any], kind: Sco
         console.print(f"DR0 photographs: {about['DR0 photographs']}; any finding in {share:.1%} of them.")
 
 
-def _shown(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _photographs_with_spots(trainer: Trainer, rows: Sequence[PhotographRow]) -> int:
@@ -224,15 +222,6 @@ def _photographs_with_spots(trainer: Trainer, rows: Sequence[PhotographRow]) -> 
     datamodule = getattr(trainer, "datamodule", None)
     spots = datamodule.spots if isinstance(datamodule, FundusDataModule) else {}
     return sum(bool(spots.get(row.id)) for row in rows)
-
-
-def gather(mine: list[Any]) -> list[Any]:
-    """The items of all processes, on all processes."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return mine
-    shares: list[list[Any]] = [[] for _ in range(distributed.get_world_size())]
-    distributed.all_gather_object(shares, mine)
-    return [item for share in shares for item in share]
 
 
 class TestTables(Callback):
@@ -250,9 +239,8 @@ class TestTables(Callback):
         rows = sorted(gather(task.rows), key=lambda row: row.id)
         if not rows:  # of a network without lesion maps
             return
-        counts, learned = task.counts.compute(), task.learned.tolist()
-        counts = Counts(**{name: value.cpu() for name, value in vars(counts).items()})
-        table = lesion_rows(counts, rows, learned, task.scores)
+        groups, learned = groups_of(trainer, [row.id for row in rows]), task.learned.tolist()
+        table = lesion_rows(task.counts.compute(), rows, learned, groups, task.scores)
         about = {
             "photographs": len(rows),
             "side": task.seen_side,
@@ -261,7 +249,8 @@ class TestTables(Callback):
             "trained on store": task.store_fingerprint,
             "tested on": tested_on(trainer),
             **task.cost,
-            "threshold": metrics.THRESHOLD,
+            "threshold": scores.THRESHOLD,
+            "intervals over": over(groups),
             "photographs with known camera spots": _photographs_with_spots(trainer, rows)
             if task.scores is BY_PIXEL
             else 0,
@@ -273,6 +262,6 @@ class TestTables(Callback):
                     task.log_score(f"test/{name}/{row['lesion']}", row[name])
         folder = output_folder(trainer) / "test"
         if trainer.is_global_zero:
-            write(folder, table, rows, about)
+            write(folder, table, rows, groups, about)
             show(table, about, task.scores)
             rank_zero_info(f"Tables and rows per photograph: {folder}")

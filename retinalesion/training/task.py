@@ -13,6 +13,7 @@ from retinalesion.data.store import Row, Store
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
 from retinalesion.networks.checkpoint import FORMAT, require_ours
+from retinalesion.scores import Array
 from retinalesion.training.checkpoints import checkpoints
 from retinalesion.training.costs import TestCosts
 from retinalesion.training.finite import Finite, require_finite
@@ -134,7 +135,7 @@ class Task(LightningModule):
         """Log what all processes have computed from the counts of all, at the end of an epoch."""
         self.log(name, value, prog_bar=prog_bar, sync_dist=True)  # a mean of equals; without, Lightning warns
 
-    def log_per_lesion(self, name: str, values: Tensor) -> None:
+    def log_per_lesion(self, name: str, values: Array) -> None:
         """Log a score per lesion, where it has a value."""
         for code, value in zip(CODES, values.tolist(), strict=True):
             if value == value:

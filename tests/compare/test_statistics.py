@@ -1,4 +1,4 @@
-"""Intervals and tests of `compare`: against scipy and scikit-learn, by hand, and by simulation."""
+"""Intervals and tests of `compare`: against scipy, by hand, and by simulation."""
 
 import runpy
 from pathlib import Path
@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.metrics import cohen_kappa_score
 
-from retinalesion.compare import statistics
-from retinalesion.compare.statistics import Difference, Scored, difference, f1, holm, kappa, mean_of
+from retinalesion import scores
+from retinalesion.compare.statistics import Difference, Scored, difference, holm
+from retinalesion.scores import f1
 
 BENCH = Path(__file__).parents[2] / "bench" / "compare.py"
 
@@ -33,21 +33,6 @@ def test_interval_over_photographs_is_scipys():
     width = expected.high - expected.low
     assert low == pytest.approx(expected.low, abs=0.05 * width)
     assert high == pytest.approx(expected.high, abs=0.05 * width)
-
-
-def test_kappa_is_scikit_learns():
-    random = np.random.default_rng(3)
-    truth = random.integers(0, 5, 60)
-    said = np.clip(truth + random.integers(-1, 2, 60), 0, 4)
-    confusion = np.zeros((5, 5))
-    np.add.at(confusion, (truth, said), 1)
-    assert kappa(confusion)[0] == pytest.approx(cohen_kappa_score(truth, said, weights="quadratic"))
-
-
-def test_scores_without_a_value_are_nan():
-    assert np.isnan(f1(np.zeros((1, 3)))).all()
-    assert np.isnan(kappa(np.zeros((5, 5)))).all()
-    assert mean_of(np.array([[3.0, 4.0], [0.0, 0.0]])) == pytest.approx([0.75, np.nan], nan_ok=True)
 
 
 def test_interval_over_seeds_is_students_where_photographs_are_all_alike():
@@ -128,8 +113,8 @@ def test_holm(p, corrected):
 
 def test_simulated_pairs_are_called_better_when_they_differ_and_seldom_when_they_do_not(monkeypatch):
     """The bench in small; `python bench/compare.py` draws 300 pairs of every kind."""
-    monkeypatch.setattr(statistics, "RESAMPLES", 300)
-    statistics.resamples.cache_clear()
+    monkeypatch.setattr(scores, "RESAMPLES", 300)
+    scores.resamples.cache_clear()
     try:
         bench = runpy.run_path(str(BENCH))
         spreads = bench["Spreads"](30, 0.12)
@@ -138,6 +123,6 @@ def test_simulated_pairs_are_called_better_when_they_differ_and_seldom_when_they
         bench["compared"].__globals__["shift_for"] = lambda *_: 0.25
         differing = bench["compared"]("pixel F1", 30, spreads, gain=0.05)
     finally:
-        statistics.resamples.cache_clear()
+        scores.resamples.cache_clear()
     assert bench["called"](same) <= 0.1
     assert bench["called"](differing) > 0.5

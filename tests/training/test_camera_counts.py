@@ -16,7 +16,7 @@ from retinalesion.data.spots import CameraMap, Spot, write_cameras
 from retinalesion.data.store import Store, write_tables
 from retinalesion.lesions import CODES
 from retinalesion.training.classification import LesionClassificationTask
-from retinalesion.training.counts import LesionCounts, count_photographs, without_spots
+from retinalesion.training.counts import LesionCounts, as_read, count_photographs, without_spots
 from retinalesion.training.segmentation import SegmentationTask
 
 MA, IHE, HAEX, NV = (CODES.index(code) for code in ("MA", "iHE", "HaEx", "NV"))
@@ -37,8 +37,12 @@ def batch():
         spots[0, code, :8] = True
         spots[0, code, 8:14, 6:] = True
         spots[0, code, 15:21, 7:] = True
-    about = {"id": ["a", "b"], "grade": torch.tensor([1, -1])}
+    about = {"id": ["a", "b"], "grade": torch.tensor([1, -1]), "image": torch.zeros(2, 3, 26, 16)}
     return {"planes": planes, "valid": torch.ones_like(planes), "camera": spots, **about}
+
+
+def counted(batch, logits, totals=None):
+    return count_photographs(batch, as_read(batch, logits), totals or LesionCounts())
 
 
 @pytest.fixture
@@ -75,22 +79,23 @@ def test_where_nothing_is_found_nothing_is_left_out(batch, logits):
 
 def test_hits_alarms_and_probability_know_nothing_of_the_spots(batch, logits):
     totals, size = LesionCounts(), 4 * 8
-    spotted, clean = count_photographs(batch, logits, totals)
+    spotted, clean = counted(batch, logits, totals)
     assert (clean.hits[MA], clean.alarms[MA], clean.misses[MA]) == (size, 2 * size + 16, 0)
     assert (spotted.hits[MA], spotted.alarms[MA], spotted.misses[MA]) == (0, size + 16, size)
     assert (spotted.hits[IHE], spotted.alarms[IHE]) == (0, size + 16)
     assert spotted.alarms[HAEX] == clean.alarms[HAEX] == 3 * size + 16
-    assert (totals.hits[MA], totals.alarms[IHE]) == (size, clean.alarms[IHE] + spotted.alarms[IHE])
+    hits, alarms = totals.pixels[MA, 0], totals.pixels[IHE, 1]
+    assert (hits, alarms) == (size, clean.alarms[IHE] + spotted.alarms[IHE])
     assert spotted.probability == clean.probability  # PARTLY is as sure
     logits[:, MA, PARTLY] = -3.0
-    spotted, clean = count_photographs(batch, logits, LesionCounts())
+    spotted, clean = counted(batch, logits)
     assert clean.probability[MA] == pytest.approx(torch.tensor(4.0).sigmoid().item())
     assert spotted.probability[MA] == pytest.approx(torch.tensor(2.0).sigmoid().item())
 
 
 def test_without_spots_in_the_batch_all_counts(batch, logits):
     del batch["camera"]
-    first, second = count_photographs(batch, logits, LesionCounts())
+    first, second = counted(batch, logits)
     assert replace(first, id="b", grade=-1) == second
 
 

@@ -1,28 +1,37 @@
-"""Scores from counts: by hand, against scikit-learn, and where there is nothing to score."""
+"""From maps to counts to scores: by hand, against scikit-learn, and where there is nothing to score."""
 
 import math
-from dataclasses import fields
 
+import numpy as np
 import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
+from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
-from retinalesion.training.metrics import (
-    Counts,
+from retinalesion.scores import (
     always_yes_f1,
     aupr,
     best_cut,
-    count,
     image_f1,
     mean_over,
     pixel_f1,
     pixel_iou,
     specificity,
 )
+from retinalesion.training import metrics
+from retinalesion.training.metrics import found_in
 
 NOTHING_MARKED = CODES.index("FiP")
 SCORES = (pixel_f1, pixel_iou, image_f1, always_yes_f1, specificity, aupr)
+
+
+def count(logits, planes, valid):
+    return metrics.count(logits, planes, valid).to_score()
+
+
+def same(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(vars(one).values(), vars(other).values(), strict=True))
 
 
 def batch(seed, photographs=4, side=24):
@@ -63,7 +72,7 @@ def test_scores_of_an_example_counted_by_hand(score, expected):
 def test_a_probability_of_exactly_a_half_is_not_found():
     logits, planes, valid = example()
     counts = count(torch.zeros_like(logits), planes, valid)
-    assert counts.hits.sum() == counts.alarms.sum() == 0
+    assert counts.pixels[:, :2].sum() == 0
 
 
 @pytest.mark.parametrize("score", SCORES)
@@ -72,9 +81,8 @@ def test_scores_are_those_of_the_set_whatever_its_batches(score):
     parts = [count(logits[i : i + 1], planes[i : i + 1], valid[i : i + 1]) for i in range(len(logits))]
     together = count(logits, planes, valid)
     summed = parts[0] + parts[1] + parts[2] + parts[3]
-    for field in fields(Counts):
-        assert torch.equal(getattr(summed, field.name), getattr(together, field.name))
-    assert score(summed).nan_to_num(-1).equal(score(together).nan_to_num(-1))
+    assert same(summed, together)
+    np.testing.assert_array_equal(score(summed), score(together))
 
 
 def test_what_is_not_valid_is_not_counted():
@@ -82,8 +90,7 @@ def test_what_is_not_valid_is_not_counted():
     valid[1, 2] = valid[:, 5] = False
     counts = count(logits, planes, valid)
     changed = count(torch.where(valid, logits, -logits), torch.where(valid, planes, ~planes), valid)
-    for field in fields(Counts):
-        assert torch.equal(getattr(counts, field.name), getattr(changed, field.name))
+    assert same(counts, changed)
     assert counts.image[2].sum() == len(logits) - 1
     assert counts.image[5].sum() == counts.histogram[5].sum() == 0
     assert counts.histogram.sum() == valid.sum()
@@ -108,11 +115,9 @@ def test_at_the_best_cut_pixel_f1_is_the_highest():
     logits, planes, valid = batch(5)
     cuts = best_cut(count(logits, planes, valid))
     tried = [pixel_f1(count(logits - cut, planes, valid)) for cut in torch.linspace(-3, 3, 121)]
-    highest, reached = (
-        torch.stack(tried).amax(0),
-        pixel_f1(count(logits - cuts.view(-1, 1, 1), planes, valid)),
-    )
-    marked = torch.arange(len(CODES)) != NOTHING_MARKED
+    shifted = logits - torch.from_numpy(cuts).view(-1, 1, 1)
+    highest, reached = np.max(tried, axis=0), pixel_f1(count(shifted, planes, valid))
+    marked = np.arange(len(CODES)) != NOTHING_MARKED
     assert (reached >= highest - 1e-3)[marked].all()
     assert cuts[NOTHING_MARKED] == 0
 
@@ -120,14 +125,30 @@ def test_at_the_best_cut_pixel_f1_is_the_highest():
 @pytest.mark.parametrize("off", [-9.0, 9.0])
 def test_a_lesion_never_learned_is_cut_no_farther_than_three(off):
     logits, planes, valid = batch(6)
-    assert best_cut(count(logits + off, planes, valid)).abs().max() <= 3
+    assert np.abs(best_cut(count(logits + off, planes, valid))).max() <= 3
 
 
 def test_logits_beyond_all_steps_count_in_the_last():
     logits, planes, valid = example()
-    extreme = torch.where(logits > 0, math.inf, -math.inf)
+    extreme = torch.where(logits > 0, 1e30, -1e30)
     expected, ours = aupr(count(logits, planes, valid)), aupr(count(extreme, planes, valid))
-    torch.testing.assert_close(ours, expected, equal_nan=True)
+    np.testing.assert_allclose(ours, expected)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_no_count(wrong):
+    logits, planes, valid = example()
+    logits[1, 3, 0, 2] = wrong
+    with pytest.raises(UserError, match="photograph b: the network's output is not finite"):
+        metrics.count(logits, planes, valid, ["a", "b", "c"])
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16, torch.bfloat16])
+def test_found_is_what_the_written_probability_says(kind):
+    """A logit so small that its probability is a half is not found, though it is above 0."""
+    logits = torch.tensor([-1e-3, 0.0, 1e-9, 1e-3, 0.1], dtype=kind)
+    written = [f"{p:.9g}" for p in logits.float().sigmoid().tolist()]
+    assert found_in(logits).tolist() == [float(p) > 0.5 for p in written] == [False] * 3 + [True] * 2
 
 
 def test_nothing_to_find_has_a_score_only_where_something_was_found():
@@ -137,14 +158,14 @@ def test_nothing_to_find_has_a_score_only_where_something_was_found():
     counts = count(logits, planes, torch.ones_like(planes))
     for score in (pixel_f1, pixel_iou, image_f1):
         assert score(counts)[0] == 0
-        assert score(counts)[1:].isnan().all()
+        assert np.isnan(score(counts)[1:]).all()
     assert specificity(counts).tolist() == [0.5] + [1.0] * 7
-    assert aupr(counts).isnan().all()
+    assert np.isnan(aupr(counts)).all()
 
 
 def test_specificity_has_no_value_where_every_photograph_has_the_lesion():
     planes = torch.ones(2, len(CODES), 2, 2, dtype=torch.bool)
-    assert specificity(count(planes.float(), planes, planes)).isnan().all()
+    assert np.isnan(specificity(count(planes.float(), planes, planes))).all()
 
 
 @pytest.mark.parametrize(
@@ -152,5 +173,5 @@ def test_specificity_has_no_value_where_every_photograph_has_the_lesion():
     [([1, 1, 0, 0], 0.5), ([1, 0, 1, 0], 0.2), ([0, 0, 0, 1], 0.9), ([0, 0, 1, 0], None)],
 )
 def test_means_are_over_learned_lesions_that_have_a_score(learned, expected):
-    mean = mean_over(torch.tensor([0.2, 0.8, math.nan, 0.9]), torch.tensor(learned, dtype=torch.bool))
+    mean = mean_over([0.2, 0.8, math.nan, 0.9], learned)
     assert math.isnan(mean) if expected is None else mean == pytest.approx(expected)

@@ -11,8 +11,8 @@ from lightning.pytorch.loggers import CSVLogger
 from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.lesions import CODES
 from retinalesion.networks.cost import multiply_adds, parameters
-from retinalesion.training import metrics, tables
-from retinalesion.training.metrics import Counts
+from retinalesion.scores import STEPS, Counts, f1
+from retinalesion.training import tables
 from retinalesion.training.segmentation import SegmentationTask
 from retinalesion.training.tables import PhotographRow, healthy_figures, interval, lesion_rows
 
@@ -33,25 +33,27 @@ def drawn_rows(count):
     ]
 
 
+def pixels_of(rows):
+    return np.array([[row.hits, row.alarms, row.misses] for row in rows]).sum(0).T
+
+
 def pooled(rows):
-    parts = [
-        torch.tensor([getattr(row, name) for row in rows]).sum(0) for name in ("hits", "alarms", "misses")
-    ]
-    return metrics.f1(*parts).numpy()
+    return f1(pixels_of(rows))
 
 
 def counts_of(rows):
-    images = torch.zeros(8, 2, 2, dtype=torch.int64)
+    images = np.zeros((8, 2, 2), np.int64)
     images[:, 1, 1] = len(rows)
-    parts = [
-        torch.tensor([getattr(row, name) for row in rows]).sum(0) for name in ("hits", "alarms", "misses")
-    ]
-    return Counts(*parts, images, torch.ones(8, 2, metrics.STEPS, dtype=torch.int64))
+    return Counts(pixels_of(rows), images, np.ones((8, 2, STEPS), np.int64))
+
+
+def each_alone(rows, learned):
+    return interval(rows, learned, [row.id for row in rows])
 
 
 @pytest.mark.parametrize("learned", [ALL, FOUR])
 def test_interval_holds_the_score_and_is_narrower_with_more_photographs(learned):
-    few, many = interval(drawn_rows(10), learned), interval(drawn_rows(200), learned)
+    few, many = each_alone(drawn_rows(10), learned), each_alone(drawn_rows(200), learned)
     for bounds, rows in ((few, drawn_rows(10)), (many, drawn_rows(200))):
         score = pooled(rows)
         score = np.append(score, score[np.array(learned)].mean())
@@ -61,7 +63,7 @@ def test_interval_holds_the_score_and_is_narrower_with_more_photographs(learned)
 
 
 def test_interval_of_equal_photographs_has_no_width():
-    bounds = interval([row(str(n)) for n in range(9)], ALL)
+    bounds = each_alone([row(str(n)) for n in range(9)], ALL)
     assert bounds == pytest.approx(np.full((2, 9), 0.8))
 
 
@@ -69,14 +71,14 @@ def test_a_lesion_that_nobody_has_or_finds_has_no_interval_and_enters_no_mean():
     none = (0, 8, 8, 8, 8, 8, 8, 8)
     few = (0, 2, 2, 2, 2, 2, 2, 2)
     with warnings.catch_warnings(action="error"):
-        bounds = interval([row("a", none, few, few), row("b", none, few, few)], ALL)
+        bounds = each_alone([row("a", none, few, few), row("b", none, few, few)], ALL)
     assert np.isnan(bounds[:, 0]).all()
     assert bounds[:, 1:] == pytest.approx(np.full((2, 8), 0.8))
 
 
 def test_lesions_not_learned_have_no_scores_and_enter_no_mean():
     rows = drawn_rows(6)
-    *lesions, mean = lesion_rows(counts_of(rows), rows, FOUR)
+    *lesions, mean = lesion_rows(counts_of(rows), rows, FOUR, [row.id for row in rows])
     assert [line["lesion"] for line in lesions] == list(CODES)
     assert all(("IoU" in line) == learned for line, learned in zip(lesions, FOUR, strict=True))
     assert mean["pixel F1"] == pytest.approx(pooled(rows)[:4].mean(), abs=1e-4)
@@ -102,12 +104,12 @@ def read(file):
 
 
 def test_lesions_not_annotated_are_empty_cells(tmp_path):
-    tables.write(tmp_path, [{"lesion": "MA"}], [row(annotated=FOUR, grade=-1)], {})
+    tables.write(tmp_path, [{"lesion": "MA"}], [row(annotated=FOUR, grade=-1)], ["a"], {})
     (cells,) = read(tmp_path / "photographs.csv")
     assert cells["grade"] == ""
     assert cells["MA_hits"] == "8"
     assert "NV_hits" not in cells
-    assert cells["NV_probability"] == "0.9000"
+    assert cells["NV_probability"] == "0.9"
 
 
 @pytest.fixture(scope="module")
@@ -178,9 +180,10 @@ def test_the_terminal_shows_the_table(capsys):
         "photographs": 6,
         "side": 96,
         "network": "lnet-16s on inception_v3",
+        "intervals over": "photographs",
         **healthy_figures(rows, ALL),
     }
-    tables.show(lesion_rows(counts_of(rows), rows, FOUR), about)
+    tables.show(lesion_rows(counts_of(rows), rows, FOUR, [row.id for row in rows]), about)
     shown = capsys.readouterr().out
     assert "not learned by this model: vHE, pHE, NV, FiP" in shown
     assert f"{pooled(rows)[:4].mean():.3f}" in shown
