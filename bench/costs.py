@@ -12,9 +12,15 @@ import torch
 from torch import nn
 
 from retinalesion.networks.cost import multiply_adds, parameters
-from retinalesion.networks.graders import GRADERS, LESION_MODELS_FOR, grader
-from retinalesion.networks.lesion_classifiers import LESION_CLASSIFIERS, lesion_classifier
-from retinalesion.networks.segmenters import SEGMENTERS, segmenter
+from retinalesion.networks.tables import (
+    GRADERS,
+    LESION_CLASSIFIERS,
+    LESION_MODELS_FOR,
+    SEGMENTERS,
+    grader,
+    lesion_classifier,
+    segmenter,
+)
 
 BESIDE = "lnet-16s"  # the lesion network at a grader's side
 

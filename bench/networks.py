@@ -22,7 +22,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from retinalesion.networks.cost import multiply_adds, parameters
-from retinalesion.networks.segmenters import segmenter
+from retinalesion.networks.tables import segmenter
 from retinalesion.training.losses import dice_loss
 
 UNET = "U-Net (smp)"

@@ -29,15 +29,15 @@ def main(name: str, arguments: Sequence[str]) -> None:
     given = parser.parse_args(list(arguments))
 
     from retinalesion.networks.checkpoint import EXPORTED, export, read_checkpoint
+    from retinalesion.networks.tables import trained_from
     from retinalesion.reading.reader import Model
-    from retinalesion.training.tasks import task_from
 
     if given.file.suffix != EXPORTED:
         raise UserError(f"{given.file}: name a file with the ending {EXPORTED}.")
     if given.side is not None and given.side < 32:
         raise UserError(f"side must be 32 or more, not {given.side}.")
     checkpoint = read_checkpoint(given.run)
-    Model.of(task_from(checkpoint))  # see that it holds what it says, and can be used as told below
+    Model.of(trained_from(checkpoint))  # see that it holds what it says, and can be used as told below
     export(checkpoint, given.file, given.side)
     print(f"{given.file}: {given.file.stat().st_size / 1e6:.1f} MB. Use it with:")
     print(f"  retinalesion analyze PHOTOGRAPHS --checkpoint {given.file}")

@@ -25,9 +25,7 @@ from retinalesion.errors import UserError
 from retinalesion.files import replace_file
 from retinalesion.networks.checkpoint import find, read_checkpoint
 from retinalesion.networks.encoder import Encoder
-from retinalesion.networks.graders import LESION_MODELS_FOR
-from retinalesion.networks.lesion_models import names_in
-from retinalesion.networks.segmenters import SEGMENTERS, segmenter
+from retinalesion.networks.tables import LESION_MODELS_FOR, SEGMENTERS, names_in, segmenter
 from retinalesion.reading.reader import Model
 from retinalesion.report.prediction import ReadingWriter
 from retinalesion.training.grading import GradingTask
@@ -198,7 +196,7 @@ class CommandLine(LightningCLI):
 
     def before_predict(self) -> None:
         """See that readings can be made, then have them written."""
-        Model.of(self.model)
+        Model.of(self.model.trained)
         writer = ReadingWriter(self.config.predict.probabilities)
         self.trainer.callbacks.append(writer)  # type: ignore[attr-defined]
 

@@ -4,7 +4,7 @@ import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -18,6 +18,9 @@ from retinalesion.geometry import Box
 from retinalesion.lesions import CODES, GRADES, NO_GRADE
 from retinalesion.pictures import Picture, overlay
 from retinalesion.scores import THRESHOLD
+
+if TYPE_CHECKING:  # without photographs to show, nothing here needs torch
+    from retinalesion.networks.base import Answers
 
 SIDE = 640  # of a picture in the page
 _QUALITY = 85
@@ -112,14 +115,14 @@ def _seen(name: str, checkpoint: Path, squares: Sequence[Picture]) -> list[Shown
     return [Shown(name, *_drawn(reader.predict(rgb), rgb, reader.model.learned)) for rgb in squares]
 
 
-def _drawn(out: Mapping[str, Any], rgb: Picture, learned: Sequence[str]) -> tuple[str, str]:
+def _drawn(out: "Answers", rgb: Picture, learned: Sequence[str]) -> tuple[str, str]:
     """What was said, and the picture: lesions found, or where a network without maps looked."""
-    maps, attention = out.get("lesions"), out.get("attention")
+    maps, attention = out.lesions, out.attention
     said = []
-    if out.get("grade") is not None:
-        said.append(GRADES[int(out["grade"][0].argmax())])
-    if out.get("present") is not None:
-        found = [code for code, p in zip(CODES, out["present"][0].tolist(), strict=True) if p > THRESHOLD]
+    if out.grade is not None:
+        said.append(GRADES[int(out.grade[0].argmax())])
+    if out.present is not None:
+        found = [code for code, p in zip(CODES, out.present[0].tolist(), strict=True) if p > THRESHOLD]
         said.append(", ".join(found) or "no lesion")
     if maps is not None:
         shown = maps[0].cpu().numpy() * lit_field(rgb, (maps.shape[-2], maps.shape[-1]))  # as a reading

@@ -2,10 +2,9 @@
 
 from torch import Tensor, nn
 
-from retinalesion.lesions import GRADES
-from retinalesion.networks.classifier import ImageNetwork
+from retinalesion.lesions import CODES, GRADES
+from retinalesion.networks.base import ImageNetwork, LesionModel, WithAttention
 from retinalesion.networks.encoder import Encoder
-from retinalesion.networks.outputs import WithAttention
 from retinalesion.networks.stages import LastStageAtStride1, cut, through
 
 
@@ -84,3 +83,17 @@ class ABN(ImageNetwork):
         attention_logits, attention = self.attention(maps)
         perception = through(last, maps * attention + maps)
         return WithAttention(self.classify(perception), attention_logits, attention)
+
+
+class LesionABN(LesionModel, ABN):
+    """ABN for lesions; arguments and errors as of `LesionClassifier`, and those of `ABN`."""
+
+    def __init__(self, encoder: str = "inception_v3") -> None:
+        super().__init__(encoder, outputs=len(CODES))
+
+    def forward(self, image: Tensor) -> WithAttention:
+        """Logits (n, 8) of both branches, -30 for lesions not learned, and the attention map."""
+        out = super().forward(image)
+        return WithAttention(
+            self.only_learned(out.logits), self.only_learned(out.attention_logits), out.attention
+        )

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from retinalesion.networks.base import Segmenter, enlarged, lesion_head
 from retinalesion.networks.deeplab import conv
 from retinalesion.networks.encoder import Encoder
-from retinalesion.networks.segmenter import Segmenter, enlarged, lesion_head
 
 NARROWER = 4  # the attentions work on a quarter of the encoder's maps
 QUERIES = 8  # and queries and keys have an eighth of those

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from retinalesion.networks.base import Segmenter, enlarged, lesion_head
 from retinalesion.networks.encoder import Encoder
-from retinalesion.networks.segmenter import Segmenter, enlarged, lesion_head
 
 WIDTH, SKIPPED = 256, 48
 RATES = (6, 12, 18)

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
+from retinalesion.networks.base import Segmenter, enlarged, lesion_head
 from retinalesion.networks.encoder import STRIDES, Encoder
-from retinalesion.networks.segmenter import Segmenter, enlarged, lesion_head
 
 OUTPUT_STRIDES = (32, 16, 8)
 

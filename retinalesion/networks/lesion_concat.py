@@ -4,10 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from retinalesion.lesions import CODES, GRADES
-from retinalesion.networks.guided import GuidedGrader
-from retinalesion.networks.lesion_model import LesionModel
-from retinalesion.networks.lesion_models import LESION_MODELS
-from retinalesion.networks.outputs import LesionsAndGrade
+from retinalesion.networks.base import GuidedGrader, LesionModel, LesionsAndGrade
 
 
 class LesionConcat(GuidedGrader):
@@ -27,8 +24,6 @@ class LesionConcat(GuidedGrader):
     Raises:
         UserError: as `Encoder` raises.
     """
-
-    takes = LESION_MODELS
 
     def __init__(
         self,

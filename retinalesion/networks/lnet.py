@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from retinalesion.errors import UserError
+from retinalesion.networks.base import Segmenter, enlarged, lesion_head
 from retinalesion.networks.encoder import STRIDES, Encoder
-from retinalesion.networks.segmenter import Segmenter, enlarged, lesion_head
 
 WIDEST, NARROWEST = 128, 32
 

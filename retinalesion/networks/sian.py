@@ -7,11 +7,8 @@ from torch.nn import functional as F
 
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
+from retinalesion.networks.base import GuidedGrader, LesionModel, LesionsAndGrade, Segmenter, padded
 from retinalesion.networks.encoder import COARSEST
-from retinalesion.networks.guided import GuidedGrader
-from retinalesion.networks.lesion_model import LesionModel
-from retinalesion.networks.outputs import LesionsAndGrade
-from retinalesion.networks.segmenter import Segmenter, padded
 
 HIDDEN = 64  # maps between the two convolutions of Eq. 7
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from retinalesion.networks.base import Segmenter, lesion_head
 from retinalesion.networks.encoder import Encoder
-from retinalesion.networks.segmenter import Segmenter, lesion_head
 
 FULL_SIDE = 32  # maps at the image's own side, where encoders have none to copy
 

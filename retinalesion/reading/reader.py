@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from retinalesion import __version__
 from retinalesion.data.decode import read_photograph
@@ -19,15 +20,14 @@ from retinalesion.data.store import Row
 from retinalesion.errors import UserError
 from retinalesion.geometry import Box, Disc, Point
 from retinalesion.lesions import CODES, NO_GRADE
+from retinalesion.networks.base import Answers, LesionModel, Segmenter, Trained
 from retinalesion.networks.checkpoint import read_checkpoint
+from retinalesion.networks.tables import trained_from
 from retinalesion.reading.camera import set_aside
 from retinalesion.reading.evidence import agreement_of, evidence_lines, referable_of, weigh_findings
 from retinalesion.reading.findings import findings_of
 from retinalesion.reading.reading import Finding, Quality, Reading
 from retinalesion.scores import OPERATING_POINT, THRESHOLD
-from retinalesion.training.classification import LesionClassificationTask
-from retinalesion.training.task import Task
-from retinalesion.training.tasks import task_from
 
 NOT_FINITE = "the network's answer is not finite: its weights are spoilt, or it ran in too few bits."
 SIDE = 896  # where a checkpoint does not say at which side it was trained: the paper's
@@ -100,37 +100,46 @@ class Model(NamedTuple):
     operating_point: float
 
     @classmethod
-    def of(cls, task: Task) -> Self:
-        """Of a trained task.
+    def of(cls, trained: Trained) -> Self:
+        """Of a trained network.
 
         Raises:
             UserError: it tells lesions without maps, and a reading shows where they are.
         """
-        if isinstance(task, LesionClassificationTask):
+        if isinstance(trained.network, LesionModel) and not isinstance(trained.network, Segmenter):
             raise UserError(
-                f"{task.hparams['network']} tells which lesions a photograph has, but not where: no reading "
+                f"{trained.name} tells which lesions a photograph has, but not where: no reading "
                 "can be made of that. Name a lesion network or a grader. Its probabilities, a row per "
                 "photograph, come from: retinalesion test"
             )
-        name = f"{task.hparams['network']} on {task.hparams['encoder']}, retinalesion {__version__}"
-        learned = tuple(code for code, known in zip(CODES, task.learned.tolist(), strict=True) if known)
-        return cls(name, learned, task.quality_limits or LIMITS, OPERATING_POINT)
+        name = f"{trained.name}, retinalesion {__version__}"
+        return cls(name, trained.learned, trained.quality or LIMITS, OPERATING_POINT)
+
+
+class Told(Protocol):
+    """A task, as far as a reader knows one."""
+
+    @property
+    def trained(self) -> Trained:
+        """Its network with what has to be known to use it."""
 
 
 class Reader:
     """A trained network, ready to read photographs.
 
     Args:
-        task: trained; it is put into eval mode.
+        network: a task, or a network alone, trained; it is put into eval mode.
         side: of the square that it sees; None for the side at which it was trained.
 
     Raises:
         UserError: as `Model.of` raises.
     """
 
-    def __init__(self, task: Task, side: int | None = None) -> None:
-        self.task, self.side = task.eval(), side or task.trained_side or SIDE
-        self.model = Model.of(task)
+    def __init__(self, network: Trained | Told | nn.Module, side: int | None = None) -> None:
+        self.trained = trained_of(network)
+        self.trained.network.eval()
+        self.side = side or self.trained.side or SIDE
+        self.model = Model.of(self.trained)
 
     @classmethod
     def from_checkpoint(cls, file: Path | str, device: str | None = None) -> Self:
@@ -143,8 +152,10 @@ class Reader:
         Raises:
             UserError: as `retinalesion.networks.checkpoint.read_checkpoint` and `Model.of` raise.
         """
-        task = task_from(read_checkpoint(file))
-        return cls(task.to(device_of(device)))
+        there = device_of(device)  # a mistake is told before the work
+        trained = trained_from(read_checkpoint(file))
+        trained.network.to(there)
+        return cls(trained)
 
     def maps_of(self, square: NDArray[np.uint8]) -> tuple[NDArray[np.float32], tuple[float, ...]]:
         """One pass.
@@ -157,13 +168,12 @@ class Reader:
         """
         return unpacked(self.predict(square), 0, self.side)
 
-    def predict(self, square: NDArray[np.uint8]) -> Mapping[str, Any]:
-        """All that the task predicts of a field of view, uint8 (s, s, 3), as a batch of one."""
+    def predict(self, square: NDArray[np.uint8]) -> Answers:
+        """All that the network says of a field of view, uint8 (s, s, 3), as a batch of one."""
         seen = to_square(square, Box(0, 0, square.shape[0]), self.side)
-        image = torch.from_numpy(seen).to(self.task.device).permute(2, 0, 1)[None].float() / 255
+        image = torch.from_numpy(seen).to(self.trained.device).permute(2, 0, 1)[None].float() / 255
         with torch.inference_mode():
-            predicted: Mapping[str, Any] = self.task.predict_step({"image": image, "id": [""]}, 0)
-        return predicted
+            return self.trained.answers(image)
 
     def read(self, file: Path, id: str, spots: Sequence[Spot] = ()) -> Seen:
         """Read a photograph of any size.
@@ -206,9 +216,20 @@ def device_of(name: str | None) -> torch.device:
     return device
 
 
-def unpacked(out: Mapping[str, Any], place: int, side: int) -> tuple[NDArray[np.float32], tuple[float, ...]]:
-    """One photograph of what a task predicts: maps (8, side, side), 0 where it has none, and grades."""
-    maps, grades = out.get("lesions"), out.get("grade")
+def trained_of(network: Trained | Told | nn.Module) -> Trained:
+    """What has to be known to use a network: told by a task, or of a network alone, by the network."""
+    if isinstance(network, Trained):
+        return network
+    told = getattr(network, "trained", None)
+    if isinstance(told, Trained):
+        return told
+    assert isinstance(network, nn.Module)
+    return Trained(network, type(network).__name__)
+
+
+def unpacked(out: Answers, place: int, side: int) -> tuple[NDArray[np.float32], tuple[float, ...]]:
+    """One photograph of what a network says: maps (8, side, side), 0 where it has none, and grades."""
+    maps, grades = out.lesions, out.grade
     none = np.zeros((len(CODES), side, side), np.float32)
     return (
         none if maps is None else maps[place].cpu().numpy(),

@@ -9,6 +9,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.data.spots import Spot, spots_in
 from retinalesion.data.store import Row, Store, truth_of
+from retinalesion.networks.base import Answers
 from retinalesion.reading.reader import Model, Subject, see, unpacked
 from retinalesion.reading.reading import Reading
 from retinalesion.report.folder import BatchFolder
@@ -46,7 +47,7 @@ class ReadingWriter(Callback):
             UserError: as `Model.of` raises.
         """
         task: Any = pl_module
-        self.model = Model.of(task)
+        self.model = Model.of(task.trained)
         datamodule: Any = getattr(trainer, "datamodule", None)
         self.store = datamodule.store if isinstance(datamodule, FundusDataModule) else None
         self.photographs = {row.id: row for row in self.store.rows} if self.store else {}
@@ -78,7 +79,8 @@ class ReadingWriter(Callback):
                 assert self.outputs is not None
                 assert self.model is not None
                 row = self.photographs[id]
-                maps, grades = unpacked(outputs, place, batch["image"].shape[-1])
+                answers = Answers(**{part: outputs.get(part) for part in Answers._fields})
+                maps, grades = unpacked(answers, place, batch["image"].shape[-1])
                 subject, spots = Subject.of_row(row), self.spots.get(id, ())
                 seen = see(subject, self.store.image(id), maps, grades, self.model, spots)
                 self.readings.append(self.outputs.write(seen, *truth_of(self.store, row)))

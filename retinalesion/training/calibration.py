@@ -10,7 +10,7 @@ from retinalesion import scores
 from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
-from retinalesion.networks.segmenter import Segmenter
+from retinalesion.networks.base import Segmenter
 from retinalesion.training.counts import LesionCounts, as_read
 from retinalesion.training.metrics import count
 from retinalesion.training.schedule import AveragedWeights

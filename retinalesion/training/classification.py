@@ -7,8 +7,9 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from retinalesion import scores
-from retinalesion.networks.lesion_classifiers import LesionABN, LesionClassifier, lesion_classifier
-from retinalesion.networks.outputs import answer, attention_of, taught
+from retinalesion.networks.abn import LesionABN
+from retinalesion.networks.base import LesionClassifier, answer, taught
+from retinalesion.networks.tables import lesion_classifier
 from retinalesion.training.counts import LesionCounts, count_photographs
 from retinalesion.training.losses import classification_dice_loss
 from retinalesion.training.metrics import count
@@ -26,7 +27,7 @@ class LesionClassificationTask(Task):
     branches; validation is by the mean image F1 of lesions learned.
 
     Args:
-        network: a name of `retinalesion.networks.lesion_classifiers`.
+        network: a name of `retinalesion.networks.tables`.
         encoder: ``inception_v3`` or any timm model with maps at strides 2 to 32.
         weights: at the start of a fresh fit, of the encoder: ``imagenet``, a file, an earlier run's
             checkpoint, or null for random. A checkpoint needs them no more.
@@ -54,11 +55,6 @@ class LesionClassificationTask(Task):
         self.weights = weights
         self.counts = LesionCounts()
         self.rows: list[PhotographRow] = []
-
-    @property
-    def learned(self) -> Tensor:
-        """Bool (8,): lesions that the network knows."""
-        return self.network.learned
 
     @property
     def ranking(self) -> str:
@@ -121,13 +117,7 @@ class LesionClassificationTask(Task):
 
         Both are probabilities; the attention map is at stride 16 of the image as the network sees it.
         """
-        out = self.network(batch["image"])
-        attention = attention_of(out)
-        return {
-            "id": batch["id"],
-            "present": answer(out).float().sigmoid(),
-            "attention": None if attention is None else attention.float(),
-        }
+        return {"id": batch["id"], **self.trained.answers(batch["image"])._asdict()}
 
 
 def image_labels(batch: Batch) -> dict[str, Tensor]:

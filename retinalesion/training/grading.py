@@ -11,14 +11,10 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from retinalesion import scores
 from retinalesion.errors import UserError
-from retinalesion.lesions import CODES, GRADES, NO_GRADE
-from retinalesion.networks.classifier import ImageNetwork
-from retinalesion.networks.graders import LESION_MODELS_FOR, grader
-from retinalesion.networks.guided import GuidedGrader
-from retinalesion.networks.lesion_models import lesion_model, lesion_model_from, names_in
-from retinalesion.networks.outputs import LesionsAndGrade, answer, attention_of, taught
-from retinalesion.networks.segmenter import Segmenter
+from retinalesion.lesions import GRADES, NO_GRADE
+from retinalesion.networks.base import GuidedGrader, ImageNetwork, answer, maps_in, taught
 from retinalesion.networks.sian import Attention, Fusion, Reduction
+from retinalesion.networks.tables import LESION_MODELS_FOR, grader_of, lesion_model_from, names_in
 from retinalesion.training.counts import LesionCounts, as_read, count_photographs
 from retinalesion.training.grade_tables import GradeRow, GradeTables
 from retinalesion.training.metrics import require_finite_output
@@ -35,7 +31,7 @@ class GradingTask(Task):
     without a grade are left out.
 
     Args:
-        network: a name of `retinalesion.networks.graders`.
+        network: a name of `retinalesion.networks.tables`.
         encoder: of the main branch, ``inception_v3`` or any timm model with maps at strides 2 to 32.
         weights: at the start of a fresh fit, of the main branch's encoder: ``imagenet``, a file, an earlier
             run's checkpoint, or null for random. A checkpoint needs them no more.
@@ -74,32 +70,16 @@ class GradingTask(Task):
     ) -> None:
         super().__init__(optimizer, rate, decay)
         if network in LESION_MODELS_FOR and lesion_network is None and lesion_net is not None:
-            lesion_network, lesion_encoder = names_in(lesion_net, LESION_MODELS_FOR[network])
+            # kept below, with all that was given
+            lesion_network, lesion_encoder = names_in(lesion_net, LESION_MODELS_FOR[network])  # noqa: RUF059
         self.save_hyperparameters()
-        beside = lesion_model(lesion_network, lesion_encoder or "inception_v3") if lesion_network else None
-        self.network: ImageNetwork = grader(
-            network,
-            encoder,
-            side,
-            beside,
-            attention=attention,
-            fusion=fusion,
-            reduction=reduction,
-            freeze=freeze,
-        )
+        self.network: ImageNetwork = grader_of(self.hparams)
         self.network.to(memory_format=torch.channels_last)
         self.weights, self.lesion_net = weights, lesion_net
         self.confusion = MulticlassConfusionMatrix(len(GRADES), ignore_index=NO_GRADE)
         self.counts = LesionCounts()
         self.rows: list[PhotographRow] = []
         self.grade_rows: list[GradeRow] = []
-
-    @property
-    def learned(self) -> Tensor:
-        """Bool (8,): lesions that its maps show; none where it has no maps."""
-        if isinstance(self.network, GuidedGrader) and isinstance(self.network.lesion_net, Segmenter):
-            return self.network.lesion_net.learned
-        return torch.zeros(len(CODES), dtype=torch.bool, device=self.device)
 
     @property
     def ranking(self) -> str:
@@ -117,14 +97,14 @@ class GradingTask(Task):
         if isinstance(self.network, GuidedGrader):
             if self.lesion_net is None:
                 raise UserError("lesion_net: name the checkpoint of the lesion network.")
-            trained = lesion_model_from(self.lesion_net, self.network.takes)
+            trained = lesion_model_from(self.lesion_net, LESION_MODELS_FOR[self.hparams["network"]])
             self.network.lesion_net.load_state_dict(trained.state_dict())
             rank_zero_info(f"Lesions that the lesion model knows: {', '.join(trained.learned_codes)}.")
 
     def forward(self, image: Tensor) -> tuple[Tensor | None, Tensor]:
         """Logits of lesions (n, 8, h, w), None where there are no maps, and of the grade (n, 5)."""
         out = self.network(image)
-        return _maps_in(out), answer(out)
+        return maps_in(out), answer(out)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross-entropy over the photographs that have a grade, the sum over what the network says of it."""
@@ -176,16 +156,4 @@ class GradingTask(Task):
         What the network does not have is None. All are probabilities; the attention map is at stride 16 of
         the image as the network sees it.
         """
-        out = self.network(batch["image"])
-        maps, attention = _maps_in(out), attention_of(out)
-        return {
-            "id": batch["id"],
-            "lesions": None if maps is None else maps.float().sigmoid(),
-            "grade": answer(out).float().softmax(1),
-            "attention": None if attention is None else attention.float(),
-        }
-
-
-def _maps_in(out: Any) -> Tensor | None:
-    """Logits of lesion maps (n, 8, h, w); a lesion classifier's are none."""
-    return out.lesions if isinstance(out, LesionsAndGrade) and out.lesions.ndim == 4 else None
+        return {"id": batch["id"], **self.trained.answers(batch["image"])._asdict()}

@@ -10,8 +10,8 @@ from torch import Tensor
 from retinalesion import scores
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
-from retinalesion.networks.segmenter import Segmenter
-from retinalesion.networks.segmenters import segmenter
+from retinalesion.networks.base import Segmenter, with_mirror_images
+from retinalesion.networks.tables import segmenter
 from retinalesion.training.calibration import Calibration
 from retinalesion.training.counts import LesionCounts, as_read, count_photographs
 from retinalesion.training.losses import dice_loss, dual_loss, focal_loss, weighted_cross_entropy
@@ -28,7 +28,7 @@ class SegmentationTask(Task):
     """Train and test a lesion network.
 
     Args:
-        network: a name of `retinalesion.networks.segmenters`.
+        network: a name of `retinalesion.networks.tables`.
         encoder: its contracting path, ``inception_v3`` or any timm model with maps at strides 2 to 32.
         weights: at the start of a fresh fit, of the encoder: ``imagenet``, a file, or null for random; or of
             the whole network: an earlier run's checkpoint. A checkpoint needs them no more.
@@ -84,11 +84,6 @@ class SegmentationTask(Task):
         calibration = [Calibration()] if self.calibrate else []
         return [*super().configure_callbacks(), *calibration, ValidationPanels()]
 
-    @property
-    def learned(self) -> Tensor:
-        """Bool (8,): lesions that the network knows."""
-        return self.network.learned
-
     def begin(self, datamodule: Any) -> None:
         """Take the weights and see what the training set teaches."""
         if self.weights is not None:
@@ -106,12 +101,7 @@ class SegmentationTask(Task):
 
     def flipped(self, image: Tensor) -> Tensor:
         """Logits (n, 8, h, w), averaged over the mirror images where ``flips`` is set."""
-        logits: Tensor = self(image)
-        if self.flips:
-            for axes in ((3,), (2,), (2, 3)):
-                logits = logits + self(image.flip(axes)).flip(axes)
-            logits = logits / 4
-        return logits
+        return with_mirror_images(self.network, image) if self.flips else self(image)
 
     def loss_of(self, logits: Tensor, planes: Tensor, valid: Tensor) -> Tensor:
         """The loss of one output: as chosen; of ``dual``, Dice until the second stage."""
@@ -166,4 +156,4 @@ class SegmentationTask(Task):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Probabilities float32 (n, 8, h, w) by ``id``."""
-        return {"id": batch["id"], "lesions": self.flipped(batch["image"]).float().sigmoid()}
+        return {"id": batch["id"], **self.trained.answers(batch["image"])._asdict()}

@@ -12,6 +12,7 @@ from retinalesion.data.quality import Limits, limits_of, measure
 from retinalesion.data.store import Row, Store
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
+from retinalesion.networks.base import Trained, learned_by
 from retinalesion.networks.checkpoint import FORMAT, require_ours
 from retinalesion.scores import Array
 from retinalesion.training.checkpoints import checkpoints
@@ -49,8 +50,15 @@ class Task(LightningModule):
 
     @property
     def learned(self) -> Tensor:
-        """Bool (8,): lesions that the network knows."""
-        raise NotImplementedError
+        """Bool (8,): lesions that the network knows; of a grader, those that its maps show."""
+        return learned_by(self.network).to(self.device)
+
+    @property
+    def trained(self) -> Trained:
+        """The network with what has to be known to use it; what it answers is what is predicted."""
+        name = f"{self.hparams['network']} on {self.hparams['encoder']}"
+        flips = bool(self.hparams.get("flips"))
+        return Trained(self.network, name, self.trained_side, self.quality_limits, flips)
 
     def begin(self, datamodule: Any) -> None:
         """At the start of a fresh fit: take the weights.

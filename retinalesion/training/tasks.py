@@ -2,8 +2,7 @@
 
 from retinalesion.errors import UserError
 from retinalesion.networks.checkpoint import Checkpoint
-from retinalesion.networks.graders import GRADERS
-from retinalesion.networks.lesion_classifiers import LESION_CLASSIFIERS
+from retinalesion.networks.tables import GRADERS, LESION_CLASSIFIERS
 from retinalesion.training.classification import LesionClassificationTask
 from retinalesion.training.grading import GradingTask
 from retinalesion.training.segmentation import SegmentationTask

@@ -12,6 +12,7 @@ from retinalesion.compare.side_by_side import Chosen, side_by_side
 from retinalesion.data.store import unpack
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
+from retinalesion.networks.base import Answers, Trained
 from retinalesion.training.grading import GradingTask
 from retinalesion.training.segmentation import SegmentationTask
 
@@ -72,12 +73,12 @@ def test_photograph_truth_and_what_each_network_finds(checkpoints, drawn_store):
 
 
 def test_attention_is_drawn_where_a_network_has_no_maps(checkpoints, drawn_store, monkeypatch):
-    def predict(self, batch, _):
+    def answers(self, image):
         attention = torch.zeros(1, 1, 6, 6)
         attention[..., :3] = 1
-        return {"id": batch["id"], "grade": torch.eye(5)[2:3], "lesions": None, "attention": attention}
+        return Answers(grade=torch.eye(5)[2:3], attention=attention)
 
-    monkeypatch.setattr(GradingTask, "predict_step", predict)
+    monkeypatch.setattr(Trained, "answers", answers)
     (view,) = seen({"ABN": checkpoints["grader"]}, drawn_store, drawn_store.rows[0].id)
     plain, _, attention = view.pictures
     assert attention.note == "DR2; attention"

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from retinalesion.errors import UserError
 from retinalesion.networks.abn import ABN
+from retinalesion.networks.base import answer, taught
 from retinalesion.networks.encoder import Encoder
-from retinalesion.networks.outputs import answer, taught
 from retinalesion.networks.stages import LastStageAtStride1, cut, through
 
 TINY = "test_resnet"

@@ -9,8 +9,8 @@ from retinalesion.networks.danet import ChannelAttention, PositionAttention
 from retinalesion.networks.encoder import Encoder
 from retinalesion.networks.fcn import FCN, Doubling
 from retinalesion.networks.lnet import LNet
-from retinalesion.networks.segmenters import segmenter
 from retinalesion.networks.sliding import STEP, WINDOW, PatchFCN
+from retinalesion.networks.tables import segmenter
 from retinalesion.networks.unet import UNet
 
 TINY = "test_resnet"

@@ -13,9 +13,7 @@ from safetensors.torch import save_file
 from retinalesion.errors import UserError
 from retinalesion.networks.checkpoint import Checkpoint, export, find, read_checkpoint, read_weights
 from retinalesion.networks.encoder import Encoder
-from retinalesion.networks.graders import grader
-from retinalesion.networks.lesion_models import lesion_model_from, names_in
-from retinalesion.networks.segmenters import segmenter
+from retinalesion.networks.tables import grader, lesion_model_from, names_in, segmenter
 
 TINY = "test_efficientnet"
 

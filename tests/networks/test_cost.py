@@ -4,8 +4,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from retinalesion.networks.cost import multiply_adds, parameters
-from retinalesion.networks.graders import grader
-from retinalesion.networks.segmenters import segmenter
+from retinalesion.networks.tables import grader, segmenter
 
 ENCODER = "test_efficientnet"
 

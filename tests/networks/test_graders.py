@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from retinalesion.errors import UserError
-from retinalesion.networks.graders import GRADERS, grader
-from retinalesion.networks.outputs import answer
-from retinalesion.networks.segmenters import segmenter
+from retinalesion.networks.base import answer
+from retinalesion.networks.tables import GRADERS, grader, segmenter
 
 ENCODER = "test_efficientnet"
 

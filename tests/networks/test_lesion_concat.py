@@ -6,12 +6,16 @@ from torch.nn import functional as F
 
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
-from retinalesion.networks.lesion_classifiers import LESION_CLASSIFIERS
+from retinalesion.networks.base import NOT_LEARNED, taught
 from retinalesion.networks.lesion_concat import LesionConcat, lesion_vector
-from retinalesion.networks.lesion_model import NOT_LEARNED
-from retinalesion.networks.lesion_models import LESION_MODELS, lesion_model, lesion_model_from, names_in
-from retinalesion.networks.outputs import taught
 from retinalesion.networks.sian import SiAN
+from retinalesion.networks.tables import (
+    LESION_CLASSIFIERS,
+    LESION_MODELS,
+    lesion_model,
+    lesion_model_from,
+    names_in,
+)
 
 ENCODER = "test_efficientnet"
 KINDS = ["lnet-16s", *LESION_CLASSIFIERS]
@@ -122,7 +126,7 @@ def checkpoint(request, tmp_path, keep):
 
 def test_a_lesion_model_comes_from_a_checkpoint_of_either_kind(checkpoint):
     file, name = checkpoint
-    network = LesionConcat.from_lesion_net(file, ENCODER).eval()
+    network = LesionConcat(lesion_model_from(file, LESION_MODELS), ENCODER).eval()
     assert names_in(file, LESION_MODELS) == (name, ENCODER)
     assert network.lesion_net.learned_codes == ("MA", "iHE", "HaEx", "CWS")
     expected = beside(name).eval()(image())
@@ -134,7 +138,6 @@ def test_sian_takes_lesion_networks_only(checkpoint):
     file, name = checkpoint
     if name in LESION_CLASSIFIERS:
         for refused in (
-            lambda: SiAN.from_lesion_net(file, ENCODER),
             lambda: names_in(file),
             lambda: lesion_model_from(file),
         ):
@@ -143,4 +146,4 @@ def test_sian_takes_lesion_networks_only(checkpoint):
         with pytest.raises(UserError, match="lesion maps"):
             SiAN(beside(name), ENCODER)
     else:
-        assert SiAN.from_lesion_net(file, ENCODER).lesion_net.learned_codes == ("MA", "iHE", "HaEx", "CWS")
+        assert lesion_model_from(file).learned_codes == ("MA", "iHE", "HaEx", "CWS")

@@ -6,8 +6,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
+from retinalesion.networks.base import NOT_LEARNED
 from retinalesion.networks.encoder import STRIDES
-from retinalesion.networks.lesion_model import NOT_LEARNED
 from retinalesion.networks.lnet import LNet
 
 TINY = "test_resnet"

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from retinalesion.errors import UserError
+from retinalesion.networks.base import NOT_LEARNED
 from retinalesion.networks.danet import DANet
-from retinalesion.networks.lesion_model import NOT_LEARNED
-from retinalesion.networks.segmenters import SEGMENTERS, segmenter
+from retinalesion.networks.tables import SEGMENTERS, segmenter
 
 TINY = "test_resnet"
 

@@ -7,10 +7,9 @@ import torch
 from torch.nn import functional as F
 
 from retinalesion.errors import UserError
-from retinalesion.networks.classifier import Classifier
-from retinalesion.networks.lesion_models import lesion_model_from
-from retinalesion.networks.segmenters import segmenter
+from retinalesion.networks.base import Classifier
 from retinalesion.networks.sian import SiAN
+from retinalesion.networks.tables import lesion_model_from, segmenter
 from retinalesion.training.segmentation import SegmentationTask
 
 ENCODER = "test_efficientnet"
@@ -188,11 +187,11 @@ def test_from_a_lesion_nets_checkpoint(tmp_path, keep):
     task = SegmentationTask("lnet-16s", ENCODER, weights=None)
     task.network.learn_only(["MA"])
     keep(file, task.network.state_dict(), **task.hparams)
-    network = SiAN.from_lesion_net(file, ENCODER, side=32)
+    network = SiAN(lesion_model_from(file), ENCODER, side=32)
     assert network.lesion_net.learned_codes == ("MA",)
     file.unlink()
     with pytest.raises(UserError, match="no such checkpoint"):
-        SiAN.from_lesion_net(file)
+        lesion_model_from(file)
 
 
 @pytest.mark.parametrize("contents", [b"", b"no checkpoint", None], ids=["empty", "text", "a grader's"])

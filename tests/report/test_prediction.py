@@ -18,6 +18,7 @@ from retinalesion.data.sources.folder import FolderSource
 from retinalesion.data.store import Store, unpack
 from retinalesion.data.synthetic import SyntheticSource
 from retinalesion.lesions import CODES
+from retinalesion.networks.base import Segmenter, Trained
 from retinalesion.report.prediction import ReadingWriter
 
 LEARNED = ("MA", "iHE", "HaEx", "CWS", "pHE")
@@ -30,9 +31,9 @@ class Knowing(LightningModule):
 
     def __init__(self):
         super().__init__()
-        self.learned = torch.tensor([code in LEARNED for code in CODES])
-        self.quality_limits = {}
-        self.save_hyperparameters({"network": "knowing", "encoder": "none"})
+        network = Segmenter(torch.nn.Identity())
+        network.learn_only(LEARNED)
+        self.trained = Trained(network, "knowing")
 
     def predict_step(self, batch, batch_idx):
         learned = torch.tensor([code in LEARNED for code in CODES]).view(1, -1, 1, 1)

@@ -11,9 +11,9 @@ from lightning.pytorch.loggers import CSVLogger
 from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
+from retinalesion.networks.base import WithAttention
 from retinalesion.networks.checkpoint import read_checkpoint
-from retinalesion.networks.lesion_classifiers import LESION_CLASSIFIERS
-from retinalesion.networks.outputs import WithAttention
+from retinalesion.networks.tables import LESION_CLASSIFIERS
 from retinalesion.reading.reader import Reader
 from retinalesion.report.prediction import ReadingWriter
 from retinalesion.training.classification import LesionClassificationTask, image_labels

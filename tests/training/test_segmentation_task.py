@@ -16,8 +16,7 @@ from retinalesion.data.prepare import prepare
 from retinalesion.data.synthetic import SyntheticSource
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
-from retinalesion.networks.lesion_models import lesion_model_from
-from retinalesion.networks.segmenters import segmenter
+from retinalesion.networks.tables import lesion_model_from, segmenter
 from retinalesion.training.checkpoints import WholeFiles
 from retinalesion.training.segmentation import SegmentationTask
 
