@@ -127,6 +127,8 @@ import json, sys
 from pathlib import Path
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.loggers import CSVLogger
+import torch
+from torch.utils.data import DataLoader
 from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.training.segmentation import SegmentationTask
 
@@ -146,6 +148,17 @@ trainer.validate(task, data, verbose=False)
 told = {name: float(value) for name, value in trainer.callback_metrics.items()}
 trainer.test(task, data, verbose=False)
 told["predicted"] = [id for batch in trainer.predict(task, data) for id in batch["id"]]
+if processes > 1:
+    planes = torch.zeros(8, 64, 64, dtype=torch.bool)
+    planes[3 * trainer.global_rank, 5:20, 5:20] = True  # each process sees another lesion
+    batch = {"image": torch.rand(3, 64, 64), "planes": planes, "valid": planes, "grade": -1, "id": "a"}
+    own = Trainer(
+        default_root_dir=run / "own", accelerator="cpu", devices=processes, strategy="ddp", max_steps=1,
+        logger=False, enable_progress_bar=False, enable_model_summary=False,
+    )
+    task = SegmentationTask("lnet-32s", "test_efficientnet", weights=None)
+    own.fit(task, DataLoader([batch] * 4, batch_size=2))
+    told["learned"] = task.network.learned_codes
 (run / f"rank{trainer.global_rank}.json").write_text(json.dumps(told))
 """
 
@@ -190,6 +203,10 @@ def test_processes_agree_on_the_scores_of_a_validation(shared):
     assert 0 < one["val/aupr"] < 1
     for name in ("val/aupr", "val/pixel_f1_ranking"):
         assert first[name] == second[name] == one[name]
+
+
+def test_what_any_process_sees_all_of_them_learn(shared):
+    assert [rank["learned"] for rank in told(shared[0] / "two")] == [["MA", "CWS"]] * 2
 
 
 def test_processes_write_each_checkpoint_once(shared):

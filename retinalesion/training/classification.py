@@ -3,7 +3,6 @@
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from retinalesion import scores
@@ -11,15 +10,15 @@ from retinalesion.networks.abn import LesionABN
 from retinalesion.networks.base import LesionClassifier, answer, taught
 from retinalesion.networks.tables import lesion_classifier
 from retinalesion.training.counts import LesionCounts, count_photographs
+from retinalesion.training.lesion_task import LesionTask
 from retinalesion.training.losses import classification_dice_loss
 from retinalesion.training.metrics import count
 from retinalesion.training.tables import IMAGE_LEVEL, ImageRow, PhotographRow
-from retinalesion.training.task import Task
 
 Batch = dict[str, Any]
 
 
-class LesionClassificationTask(Task):
+class LesionClassificationTask(LesionTask):
     """Train and test a network that says which lesions a photograph has, not where (section 4.2.2, Table 5).
 
     Image labels follow from planes and valid pixels: a lesion is present where any valid pixel has it, and
@@ -61,14 +60,6 @@ class LesionClassificationTask(Task):
         """The best checkpoint is the one of the best image F1: there is one stage only."""
         return self.monitor
 
-    def begin(self, datamodule: Any) -> None:
-        """Take the weights and see what the training set teaches."""
-        if self.weights is not None:
-            self.network.load_weights(self.weights)
-        if datamodule is not None:
-            self.network.learn_only(datamodule.learned)
-            rank_zero_info(f"Lesions that this set teaches: {', '.join(datamodule.learned)}.")
-
     def forward(self, image: Tensor) -> Tensor:
         """Logits (n, 8)."""
         return answer(self.network(image))
@@ -98,7 +89,7 @@ class LesionClassificationTask(Task):
         """Image F1 per lesion, and the mean over those learned."""
         score = scores.image_f1(self.counts.compute())
         self.log_per_lesion(self.monitor, score)
-        self.log_score(self.monitor, scores.mean_over(score, self.learned.tolist()), prog_bar=True)
+        self.log_score(self.monitor, self.mean_over_learned(score), prog_bar=True)
 
     def on_test_epoch_start(self) -> None:
         """Count anew."""

@@ -10,14 +10,17 @@ from torch.nn import functional as F
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from retinalesion import scores
+from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.errors import UserError
 from retinalesion.lesions import GRADES, NO_GRADE
 from retinalesion.networks.base import GuidedGrader, ImageNetwork, answer, maps_in, taught
+from retinalesion.networks.checkpoint import read_checkpoint
 from retinalesion.networks.sian import Attention, Fusion, Reduction
 from retinalesion.networks.tables import LESION_MODELS_FOR, grader_of, lesion_model_from, names_in
 from retinalesion.training.counts import LesionCounts, as_read, count_photographs
 from retinalesion.training.grade_tables import GradeRow, GradeTables
 from retinalesion.training.metrics import require_finite_output
+from retinalesion.training.seen import Seen, ids_among, in_short
 from retinalesion.training.tables import PhotographRow
 from retinalesion.training.task import Task
 
@@ -90,16 +93,34 @@ class GradingTask(Task):
         """Those of every task, and the tables of grades."""
         return [*super().configure_callbacks(), GradeTables()]
 
-    def begin(self, datamodule: Any) -> None:
-        """Take the weights of the encoder and of the lesion model."""
+    def begin(self, data: FundusDataModule | None) -> None:
+        """Take the weights of the encoder and of the lesion model.
+
+        Raises:
+            UserError: no lesion model named, or it saw photographs that validate the grader.
+        """
         if self.weights is not None:
             self.network.load_weights(self.weights)
+            self.inherit(self.weights)
         if isinstance(self.network, GuidedGrader):
             if self.lesion_net is None:
                 raise UserError("lesion_net: name the checkpoint of the lesion network.")
             trained = lesion_model_from(self.lesion_net, LESION_MODELS_FOR[self.hparams["network"]])
+            self._inherit_lesion_net(self.lesion_net, data)
             self.network.lesion_net.load_state_dict(trained.state_dict())
             rank_zero_info(f"Lesions that the lesion model knows: {', '.join(trained.learned_codes)}.")
+
+    def _inherit_lesion_net(self, file: str, data: FundusDataModule | None) -> None:
+        """Its maps of photographs that trained it are too good: those must not choose the grader's best."""
+        prints = Seen.kept_in(read_checkpoint(file).about).all
+        validate = data.rows("val") if data is not None else []
+        if known := ids_among(validate, prints):
+            raise UserError(
+                f"{file}: {len(known)} of the {len(validate)} photographs that validate the grader trained "
+                f"this lesion network ({in_short(known)}), and its maps of them are too good. Name one "
+                "that was trained on the same store with the same data.folds and data.fold."
+            )
+        self.inherit_prints(prints)
 
     def forward(self, image: Tensor) -> tuple[Tensor | None, Tensor]:
         """Logits of lesions (n, 8, h, w), None where there are no maps, and of the grade (n, 5)."""

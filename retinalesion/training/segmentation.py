@@ -4,27 +4,27 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from retinalesion import scores
+from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
 from retinalesion.networks.base import Segmenter, with_mirror_images
 from retinalesion.networks.tables import segmenter
 from retinalesion.training.calibration import Calibration
 from retinalesion.training.counts import LesionCounts, as_read, count_photographs
+from retinalesion.training.lesion_task import LesionTask
 from retinalesion.training.losses import dice_loss, dual_loss, focal_loss, weighted_cross_entropy
 from retinalesion.training.metrics import count
 from retinalesion.training.panels import ValidationPanels
 from retinalesion.training.tables import PhotographRow
-from retinalesion.training.task import Task
 
 Batch = dict[str, Any]
 VALIDATION_SCORES = {"pixel_f1": scores.pixel_f1, "image_f1": scores.image_f1, "aupr": scores.aupr}
 
 
-class SegmentationTask(Task):
+class SegmentationTask(LesionTask):
     """Train and test a lesion network.
 
     Args:
@@ -84,15 +84,11 @@ class SegmentationTask(Task):
         calibration = [Calibration()] if self.calibrate else []
         return [*super().configure_callbacks(), *calibration, ValidationPanels()]
 
-    def begin(self, datamodule: Any) -> None:
-        """Take the weights and see what the training set teaches."""
-        if self.weights is not None:
-            self.network.load_weights(self.weights)
-        if datamodule is not None:
-            self.network.learn_only(datamodule.learned)
-            if self.loss == "weighted_cross_entropy":
-                self.imbalance.copy_(torch.tensor(datamodule.imbalance))
-            rank_zero_info(f"Lesions that this set teaches: {', '.join(datamodule.learned)}.")
+    def begin(self, data: FundusDataModule | None) -> None:
+        """Take the weights, and those of marked pixels."""
+        super().begin(data)
+        if data is not None and self.loss == "weighted_cross_entropy":
+            self.imbalance.copy_(torch.tensor(data.imbalance))
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (n, 8, h, w)."""
@@ -138,7 +134,7 @@ class SegmentationTask(Task):
         counts = self.counts.compute()
         for name, score in VALIDATION_SCORES.items():
             self.log_per_lesion(f"val/{name}", score(counts))
-            mean = scores.mean_over(score(counts), self.learned.tolist())
+            mean = self.mean_over_learned(score(counts))
             self.log_score(f"val/{name}", mean, prog_bar=name == "pixel_f1")
             if f"val/{name}" == self.monitor:
                 self.log_score(self.ranking, mean + (self.stage == "dual"))

@@ -1,24 +1,27 @@
 """What all tasks share: optimizer, schedule, and checkpoints that stand alone."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
+from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.data.quality import Limits, limits_of, measure
 from retinalesion.data.store import Row, Store
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
 from retinalesion.networks.base import Trained, learned_by
-from retinalesion.networks.checkpoint import FORMAT, require_ours
+from retinalesion.networks.checkpoint import FORMAT, Checkpoint, read_weights, require_ours
 from retinalesion.scores import Array
 from retinalesion.training.checkpoints import checkpoints
 from retinalesion.training.costs import TestCosts
 from retinalesion.training.finite import Finite, require_finite
 from retinalesion.training.schedule import cosine, schedule
+from retinalesion.training.seen import Prints, Seen, ids_among, in_short
 from retinalesion.training.tables import BY_PIXEL, Scores, TestTables
 
 LOOKED_AT = 200  # training photographs, evenly drawn, whose quality sets the limits
@@ -42,7 +45,8 @@ class Task(LightningModule):
         super().__init__()
         self.optimizer, self.rate, self.decay = optimizer, rate, decay
         self.stage: Literal["dice", "dual", "only"] = "only"
-        self.store_fingerprint = ""
+        self.seen = Seen()  # in training
+        self.is_new = True  # nothing has trained it, nor was it read from a checkpoint
         self.trained_side = 0  # of the square, in pixels
         self.seen_side = 0  # of the latest test
         self.cost: dict[str, Any] = {}  # of the network, likewise
@@ -60,23 +64,64 @@ class Task(LightningModule):
         flips = bool(self.hparams.get("flips"))
         return Trained(self.network, name, self.trained_side, self.quality_limits, flips)
 
-    def begin(self, datamodule: Any) -> None:
+    @property
+    def store_fingerprint(self) -> str:
+        """Of the store that it was trained on."""
+        return self.seen.fingerprint
+
+    @property
+    def data(self) -> FundusDataModule | None:
+        """The trainer's data module; None where it has another kind of it, or loaders alone."""
+        datamodule = getattr(self.trainer, "datamodule", None)
+        return datamodule if isinstance(datamodule, FundusDataModule) else None
+
+    def begin(self, data: FundusDataModule | None) -> None:
         """At the start of a fresh fit: take the weights.
 
         Args:
-            datamodule: the trainer's, None where it was given loaders alone.
+            data: as `data` gives it.
         """
         raise NotImplementedError
 
     def on_fit_start(self) -> None:
-        """Begin, unless the fit goes on from a checkpoint."""
+        """Begin, or see that a checkpoint goes on with the photographs that it was trained on.
+
+        Raises:
+            UserError: it does not, or as `begin` raises.
+        """
+        data = self.data
         if self.trainer.ckpt_path is not None:  # known by now, but not yet in `setup`
+            self.seen.require_same(Seen.of(data))
             return
-        datamodule = getattr(self.trainer, "datamodule", None)
-        if datamodule is not None:
-            self.store_fingerprint, self.trained_side = datamodule.store.fingerprint, datamodule.side
-            self.quality_limits = _quality_limits(datamodule.store, datamodule.rows("train"))
-        self.begin(datamodule)
+        self.seen = Seen(earlier=self.seen.all)
+        self.begin(data)
+        self.is_new = False
+        self.seen = Seen.of(data, self.seen.earlier)
+        if data is not None:
+            self.trained_side = data.side
+            self.quality_limits = _quality_limits(data.store, data.rows("train"))
+
+    def inherit(self, weights: str) -> None:
+        """What trained an earlier run trained what begins with it, too."""
+        given = read_weights(weights) if weights != "imagenet" else None
+        if isinstance(given, Checkpoint):
+            self.inherit_prints(Seen.kept_in(given.about).all)
+
+    def inherit_prints(self, prints: Prints) -> None:
+        """The same, of its photographs."""
+        self.seen = replace(self.seen, earlier=self.seen.earlier | prints)
+
+    def on_test_start(self) -> None:
+        """Tell of tested photographs that the network knows."""
+        if self.data is None:
+            return
+        rows = self.data.rows(self.data.evaluate)
+        known = ids_among(rows, self.seen.all)
+        if known:
+            rank_zero_warn(
+                f"{len(known)} of the {len(rows)} photographs tested trained this network, or the lesion "
+                f"network or weights that it began with ({in_short(known)}): the scores flatter it."
+            )
 
     @property
     def ranking(self) -> str:
@@ -111,7 +156,7 @@ class Task(LightningModule):
         return {"optimizer": adamw, "lr_scheduler": {"scheduler": by_step, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Format, stage and the store's fingerprint; and the class, for the command line.
+        """Format, stage and what was seen; and the class, for the command line.
 
         Raises:
             UserError: there are weights that are not finite.
@@ -120,7 +165,7 @@ class Task(LightningModule):
         checkpoint["retinalesion"] = {
             "format": FORMAT,
             "stage": self.stage,
-            "fingerprint": self.store_fingerprint,
+            **self.seen.kept(),
             "side": self.trained_side,
             "quality": {name: list(limits) for name, limits in self.quality_limits.items()},
         }
@@ -135,8 +180,8 @@ class Task(LightningModule):
         """
         require_ours(checkpoint)
         ours = checkpoint["retinalesion"]
-        self.stage, self.store_fingerprint = ours["stage"], ours["fingerprint"]
-        self.trained_side = ours.get("side", 0)
+        self.stage, self.trained_side = ours["stage"], ours.get("side", 0)
+        self.seen, self.is_new = Seen.kept_in(ours), False
         self.quality_limits = {name: (low, high) for name, (low, high) in ours.get("quality", {}).items()}
 
     def log_score(self, name: str, value: float, prog_bar: bool = False) -> None:

@@ -33,6 +33,12 @@ def data(store, **options):
     return FundusDataModule(str(store.path), **options)
 
 
+def save(task, file):
+    checkpoint = {"hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}
+    task.on_save_checkpoint(checkpoint)
+    torch.save(checkpoint, file)
+
+
 @pytest.fixture(scope="module")
 def lesion_net(drawn_store, tmp_path_factory):
     """The checkpoint of a lesion network that learned two lesions."""
@@ -41,9 +47,7 @@ def lesion_net(drawn_store, tmp_path_factory):
     task = SegmentationTask("lnet-32s", ENCODER, weights=None)
     torch.nn.init.zeros_(task.network.head.bias)
     task.network.learn_only(["MA", "iHE"])
-    contents = {"hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}
-    task.on_save_checkpoint(contents)
-    torch.save(contents, file)
+    save(task, file)
     return file
 
 
@@ -190,9 +194,7 @@ def classifier(tmp_path_factory):
     file = tmp_path_factory.mktemp("classifier") / "classifier.ckpt"
     task = LesionClassificationTask("lesions-plain", ENCODER, weights=None)
     task.network.learn_only(["MA", "iHE"])
-    contents = {"hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}
-    task.on_save_checkpoint(contents)
-    torch.save(contents, file)
+    save(task, file)
     return file
 
 

@@ -1,0 +1,111 @@
+"""What trained a network: its store, and of each photograph eight bytes of the file's sha256."""
+
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from retinalesion.data.datamodule import FundusDataModule
+from retinalesion.data.store import Row
+from retinalesion.errors import UserError
+
+Prints = frozenset[str]  # sixteen hexadecimal digits each
+NONE: Prints = frozenset()
+SHOWN = 5  # ids in a message
+
+_IS_PRINT = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a network has seen, as far as it is known; of loaders without a store, nothing is.
+
+    Attributes:
+        fingerprint: of the store.
+        store: its name and source.
+        trained: photographs that train the network.
+        earlier: those that trained what it began with: weights, a lesion network.
+    """
+
+    fingerprint: str = ""
+    store: str = ""
+    trained: Prints = NONE
+    earlier: Prints = NONE
+
+    @property
+    def all(self) -> Prints:
+        """The photographs of which its answers are too good."""
+        return self.trained | self.earlier
+
+    @classmethod
+    def of(cls, data: FundusDataModule | None, earlier: Prints = NONE) -> Self:
+        """What a fit is going to see."""
+        if data is None:
+            return cls(earlier=earlier)
+        store = data.store
+        name = f"{store.path.absolute().name} ({store.info['source']})"
+        trained = frozenset(filter(_IS_PRINT.fullmatch, map(_print_of, data.rows("train"))))
+        return cls(store.fingerprint, name, trained, earlier)
+
+    @classmethod
+    def kept_in(cls, about: Mapping[str, Any]) -> Self:
+        """As a checkpoint tells it; those of earlier versions know the fingerprint alone.
+
+        Args:
+            about: what a checkpoint says of the training.
+        """
+        prints = (_unpacked(about.get(name, "")) for name in ("photographs", "earlier_photographs"))
+        return cls(about["fingerprint"], about.get("store", ""), *prints)
+
+    def kept(self) -> dict[str, str]:
+        """As a checkpoint keeps it: eight bytes a photograph, base64."""
+        return {
+            "fingerprint": self.fingerprint,
+            "store": self.store,
+            "photographs": _packed(self.trained),
+            "earlier_photographs": _packed(self.earlier),
+        }
+
+    def require_same(self, other: "Seen") -> None:
+        """See that a fit that goes on sees the photographs that it saw before, where they are known.
+
+        Raises:
+            UserError: it does not.
+        """
+        if "" not in (self.fingerprint, other.fingerprint) and self.fingerprint != other.fingerprint:
+            raise UserError(
+                f"The checkpoint was trained on store {self.store or 'of another name'} (fingerprint "
+                f"{self.fingerprint}), and this is {other.store} (fingerprint {other.fingerprint}): other "
+                "photographs, truth or splits. Go on with the store that it was trained on (--data.store), "
+                "or begin another run."
+            )
+        if self.trained and other.trained and self.trained != other.trained:
+            raise UserError(
+                f"The checkpoint was trained on other photographs of store {other.store}. Go on with its "
+                "data.folds, data.fold and data.truth, or begin another run."
+            )
+
+
+def ids_among(rows: Sequence[Row], prints: Prints) -> list[str]:
+    """Ids of the photographs that have one of these prints."""
+    return [row.id for row in rows if _print_of(row) in prints]
+
+
+def in_short(ids: Sequence[str]) -> str:
+    """Some ids for a message."""
+    more = len(ids) - SHOWN
+    return ", ".join(ids[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _print_of(row: Row) -> str:
+    return row.sha256[:16].lower()
+
+
+def _packed(prints: Iterable[str]) -> str:
+    return b64encode(bytes.fromhex("".join(sorted(prints)))).decode()
+
+
+def _unpacked(text: str) -> Prints:
+    digits = b64decode(text).hex()
+    return frozenset(digits[i : i + 16] for i in range(0, len(digits), 16))
