@@ -62,6 +62,9 @@ def _parser(name: str) -> ArgumentParser:
     )
     parser.add_argument("--fresh", action="store_true", help="begin anew, even where this is half done")
     parser.add_argument("--device", help="cpu, cuda or mps; by default a GPU of CUDA where there is one")
+    parser.add_argument("--workers", type=int, default=1, help="processes that share the photographs")
+    parser.add_argument("--cluster", help="address of a Dask scheduler, whose workers share the photographs")
+    parser.add_argument("--part", help="such as 2/8: read the second of eight parts, as a job of many may")
     return parser
 
 
@@ -78,6 +81,9 @@ def _analyze(given: Any) -> None:
         camera=given.camera,
         fresh=given.fresh,
         device=given.device,
+        workers=given.workers,
+        cluster=given.cluster,
+        part=given.part,
     )
     unread = refer = ungradable = aside = spoilt = 0
     for reading in readings:
@@ -91,6 +97,9 @@ def _analyze(given: Any) -> None:
     if unread == len(readings):
         raise UserError("none of the photographs could be read; the reasons stand above and in the tables.")
     photographs = "photograph" if len(readings) == 1 else "photographs"
+    if readings.file.parent != given.out:
+        print(f"{len(readings)} {photographs}: part {given.part} is read. Tables come with the last part.")
+        return
     print(
         f"{len(readings)} {photographs}: {refer} to refer, of which {ungradable} ungradable; "
         f"{unread} could not be opened."

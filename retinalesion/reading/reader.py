@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol, Self
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -198,6 +199,12 @@ class Reader:
     def unread(self, file: Path | str, id: str, error: Exception) -> Reading:
         """The reading of a photograph that cannot be opened: it says why."""
         return Reading(id=id, file=str(file), model=self.model.name, error=str(error))
+
+
+def use_threads(count: int) -> None:
+    """Let this process have no more than so many threads, for the network and for pictures."""
+    torch.set_num_threads(count)
+    cv2.setNumThreads(count)
 
 
 def device_of(name: str | None) -> torch.device:

@@ -10,11 +10,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar, overload
+from typing import Any, NamedTuple, TypeVar, overload
 
 from retinalesion.data.store import Row
 from retinalesion.files import append_text
 from retinalesion.reading.reading import Reading
+from retinalesion.reading.workers import Workers
 
 Result = TypeVar("Result")
 
@@ -139,16 +140,6 @@ class Lines:
         self.count += 1
 
 
-class Workers(Protocol):
-    """Who work at several photographs at once."""
-
-    ahead: int  # how many are asked for before the first answer is waited for
-
-    def submit(self, work: str, *arguments: Any) -> "Future[Any]":
-        """Begin a piece of work, by the name of the job's method."""
-        ...
-
-
 def in_order(
     work: Callable[..., Result], items: Iterable[tuple[Any, ...]], workers: Workers | None = None
 ) -> Iterator[Result]:
@@ -158,6 +149,9 @@ def in_order(
         work: a method of the job that the workers have.
         items: its arguments; with workers some are taken ahead.
         workers: None to work here.
+
+    Raises:
+        UserError: workers are gone; and what ``work`` raises.
     """
     if workers is None:
         for arguments in items:
@@ -167,10 +161,10 @@ def in_order(
     try:
         for arguments in items:
             asked.append(workers.submit(work.__name__, *arguments))
-            if len(asked) >= workers.ahead:
-                yield asked.popleft().result()
+            while len(asked) >= workers.ahead:
+                yield workers.result(asked.popleft())
         while asked:
-            yield asked.popleft().result()
+            yield workers.result(asked.popleft())
     finally:
         for future in asked:
             future.cancel()

@@ -1,31 +1,28 @@
 """`analyze`: photographs of any size to readings, tables and the report. One bad file never stops a batch."""
 
-import shutil
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import closing, suppress
-from functools import partial
-from itertools import repeat
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import NamedTuple, TypeVar
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typing import Any
 
 from retinalesion import __version__
-from retinalesion.data.decode import Camera, camera_of, sha256_of
-from retinalesion.data.spots import FILE, CameraMap, Spot, read_cameras, spots_in, told, write_cameras
+from retinalesion.data.decode import camera_of, sha256_of
+from retinalesion.data.spots import FILE, read_cameras, spots_in, write_cameras
 from retinalesion.data.store import Store
 from retinalesion.errors import PhotographError, UserError
-from retinalesion.files import locked, replace_file
-from retinalesion.pictures import Picture
+from retinalesion.files import locked
 from retinalesion.reading.camera import Cameras
-from retinalesion.reading.stream import Item, Lines, Readings, in_order
-from retinalesion.report.folder import LINES, BatchFolder
+from retinalesion.reading.stream import Item, Readings
+from retinalesion.reading.workers import Cluster, Processes, Workers, cores
+from retinalesion.report.batch import Batch, Known, say
+from retinalesion.report.folder import LINES, MARK, BatchFolder
 from retinalesion.report.job import Job
 from retinalesion.report.listing import digest_of, listed
 from retinalesion.report.outputs import Outputs
+from retinalesion.report.parts import Part, all_read, parts_in
 
-Thing = TypeVar("Thing")
+_PATIENCE = 600  # seconds, for other parts of a batch to let go of the folder
 
 BOX = Path(__file__).parents[1] / "weights" / "box.safetensors"
 
@@ -40,6 +37,9 @@ def analyze(
     camera: Path | str = "auto",
     fresh: bool = False,
     device: str | None = None,
+    workers: int = 1,
+    cluster: str | None = None,
+    part: str | None = None,
 ) -> Readings:
     """Read photographs, and write tables, pictures and a report.
 
@@ -59,18 +59,26 @@ def analyze(
             ``retinalesion camera`` or an earlier analysis made. ``none``: nobody looks for such spots.
         fresh: begin anew, even where just this is finished or half done.
         device: ``cpu``, ``cuda`` or ``mps``; None for a GPU where there is one.
+        workers: processes that share the photographs; each opens the network, and they share the cores. A
+            script that asks for several needs ``if __name__ == "__main__":``.
+        cluster: address of a Dask scheduler whose workers share the photographs, on a disk that all see.
+        part: such as ``2/8``, to read the second of eight parts. The one that ends last, or the same call
+            without ``part``, puts all together.
 
     Returns:
         A reading per photograph, in order, each read from ``readings.jsonl`` when it is asked for; of a file
-        that could not be opened, one that says why.
+        that could not be opened, one that says why. Those of the part as long as others are not there.
 
     Raises:
         UserError: nothing to read, no such checkpoint or device, the folder holds something else or is in
-            use or half full of another analysis, it cannot be written, or a photograph is of none of the
-            file's cameras.
+            use or half full of another analysis, it cannot be written, workers are gone, or a photograph is
+            of none of the file's cameras.
     """
     outputs = Outputs(Path(out).absolute(), probabilities)
     folder = BatchFolder(Path(out))
+    own = Part.named(part) if part else None
+    if not 1 <= workers <= cores():
+        raise UserError(f"--workers {workers}: this machine gives {cores()} cores. Name at most as many.")
     folder.require_ours()
     items = listed(photographs, split, Path(out))
     known = _known_spots(camera, items)
@@ -86,99 +94,84 @@ def analyze(
         "probabilities": probabilities,
         "version": __version__,
     }
-    with locked(Path(out)):
-        if folder.is_whole(asked) and not fresh:
-            folder.clear_away()
-            _say(f"All {len(items)} photographs were read before; --fresh reads them again.")
-            return Readings(Path(out) / LINES)
-        if folder.begin(asked, fresh):
-            _say(f"The earlier analysis waits in {folder.path / 'earlier'} until this one is whole.")
-        if known.maps:
-            write_cameras(Path(out) / FILE, known.maps)
-        batch = _Batch(folder, outputs, job, items, known)
-        try:
-            batch.read()
-            batch.conclude()
-        except BaseException:  # whatever ends it: what has been read is kept
-            batch.leave()
-            raise
-    return Readings(Path(out) / LINES)
+    batch = Batch(folder, outputs, job, items, known, own)
+    if own is None:
+        with locked(folder.path), ExitStack() as parts:
+            for one in parts_in(folder.work):
+                parts.enter_context(locked(one.folder(folder.work)))
+            if not _is_whole(batch, asked, fresh):
+                _begin(batch, asked, fresh)
+                _run(batch, _workers(job, workers, cluster))
+        return Readings(folder.path / LINES)
+    with _patient(folder.path):
+        if _is_whole(batch, asked, fresh):
+            return Readings(folder.path / LINES)
+        _begin(batch, asked, fresh)
+    with locked(own.folder(folder.work)):
+        _run(batch, _workers(job, workers, cluster))
+    with _patient(folder.path):
+        if all_read(folder.work, len(items)) and not folder.is_whole(asked):
+            _run(batch._replace(part=None), nullcontext())
+    return Readings(folder.path / LINES if folder.is_whole(asked) else batch.lines)
 
 
-class _Known(NamedTuple):
-    """Spots that are known before anything is read."""
-
-    maps: list[CameraMap]
-    by_camera: Mapping[Camera, Sequence[Spot]]
-    stored: Mapping[Path, Mapping[str, Sequence[Spot]]]
-
-    def of(self, item: Item) -> Sequence[Spot]:
-        """Of a photograph of a store."""
-        return self.stored[item.store].get(item.row.id, ()) if item.store and item.row else ()
+def _workers(job: Job, count: int, cluster: str | None) -> AbstractContextManager[Workers | None]:
+    if cluster:
+        return Cluster(job, cluster, job.outputs.folder / MARK)
+    return nullcontext() if count == 1 else Processes(job, count)
 
 
-class _Batch(NamedTuple):
-    """What is to be read, and where it goes."""
-
-    folder: BatchFolder
-    outputs: Outputs
-    job: Job
-    items: Sequence[Item]
-    known: _Known
-
-    @property
-    def first(self) -> Path:
-        """The lines before what lies on the batch's own spots is taken out of them."""
-        kept = self.folder.work / LINES
-        return kept if kept.exists() else self.folder.path / LINES
-
-    def read(self) -> None:
-        """Read what has no line yet.
-
-        Raises:
-            UserError: the place cannot be written or is full.
-        """
-        if self.first.parent == self.folder.work:
-            return  # all of it was read, and spots were looked for
-        lines = Lines(self.first)
-        tasks = ((item, self.known.of(item)) for item in self.items[lines.count :])
-        read = in_order(self.job.read, tasks)
-        with closing(tracked(read, "analyze", len(self.items), lines.count)) as readings:
-            for reading in readings:
-                lines.add(reading)
-
-    def leave(self) -> None:
-        """Take away pictures without a line; write the tables if that is possible."""
-        readings = Readings(self.first)
-        for item in self.items[len(readings) : len(readings) + 1]:
-            self.outputs.forget(item.id)
-        _say(f"Stopped: {len(readings)} of {len(self.items)} photographs are read and kept.")
-        if readings:
-            with suppress(UserError, OSError):  # the disk may be full, which is told already
-                self.outputs.finish(readings)
-
-    def conclude(self) -> None:
-        """Look for the cameras' own spots, take out what lies on them, write tables and report."""
-        cameras, lines = self.job.cameras, self.folder.path / LINES
-        found: list[tuple[CameraMap, Picture]] = []
-        if cameras:
-            ids = [item.id for item in self.items]
-            found = cameras.maps(Readings(self.first).by_id(ids))
-            if sum(not item.row for item in self.items) > 1:
-                for sentence in told([one for one, _ in found]):
-                    _say(sentence)
-        spots = {one.camera: one.spots for one, _ in found if one.spots}
-        if spots:
-            if self.first == lines:
-                replace_file(self.folder.work / LINES, partial(shutil.copyfile, lines))
-            tasks = zip(self.items, Readings(self.first), repeat(spots), strict=False)
-            freed = in_order(self.job.free, tasks)
-            self.outputs.write_lines(tracked(freed, "camera's spots", len(self.items)))
-        self.outputs.finish(Readings(lines), [*((one, None) for one in self.known.maps), *found])
-        self.folder.finish()
+def _is_whole(batch: Batch, asked: Mapping[str, Any], fresh: bool) -> bool:
+    whole = batch.folder.is_whole(asked) and not fresh
+    if whole:
+        batch.folder.clear_away()
+        say(f"All {len(batch.items)} photographs were read before; --fresh reads them again.")
+    return whole
 
 
-def _known_spots(camera: Path | str, items: Sequence[Item]) -> _Known:
+def _begin(batch: Batch, asked: Mapping[str, Any], fresh: bool) -> None:
+    folder, part = batch.folder, batch.part
+    if part and fresh:
+        raise UserError("--fresh would take away what other parts have read. Name a new folder with --out.")
+    if folder.begin(asked, fresh):
+        say(f"The earlier analysis waits in {folder.path / 'earlier'} until this one is whole.")
+    others = {one.of for one in parts_in(folder.work)}
+    if part and others - {part.of}:
+        raise UserError(
+            f"{folder.path} was begun in {max(others)} parts. Name one of these, or another --out."
+        )
+    if batch.known.maps:
+        write_cameras(folder.path / FILE, batch.known.maps)
+
+
+def _run(batch: Batch, workers: AbstractContextManager[Workers | None]) -> None:
+    try:
+        with workers as those:
+            batch.read(those)
+            if not batch.part:
+                batch.conclude(those)
+    except BaseException:  # whatever ends it: what has been read is kept
+        batch.leave()
+        raise
+
+
+@contextmanager
+def _patient(folder: Path) -> Iterator[None]:
+    """Have the folder to oneself; other parts have it for moments, or to put all together."""
+    until = time.monotonic() + _PATIENCE
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(locked(folder))
+                break
+            except UserError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.2)
+        yield
+
+
+def _known_spots(camera: Path | str, items: Sequence[Item]) -> Known:
     """The maps that are known before anything is read: of a file, else of the stores.
 
     Raises:
@@ -186,11 +179,11 @@ def _known_spots(camera: Path | str, items: Sequence[Item]) -> _Known:
     """
     stores = list(dict.fromkeys(item.store for item in items if item.store))
     if camera == "none":
-        return _Known([], {}, {store: {} for store in stores})
+        return Known([], {}, {store: {} for store in stores})
     if camera == "auto":
         kept = [store / FILE for store in stores if (store / FILE).is_file()]
         stored = {store: spots_in(Store(store)) for store in stores}
-        return _Known([one for file in kept for one in read_cameras(file)], {}, stored)
+        return Known([one for file in kept for one in read_cameras(file)], {}, stored)
     if stores:
         raise UserError(
             f"{stores[0]}: the spots of a store's cameras are found by prepare. Leave --camera out."
@@ -205,18 +198,7 @@ def _known_spots(camera: Path | str, items: Sequence[Item]) -> _Known:
                     f"{camera} is no map of the camera of {item.file} ({own}). It holds: {cameras}. "
                     "Name the map of that camera, leave --camera out, or switch off with --camera none."
                 )
-    return _Known(maps, known, {})
-
-
-def tracked(things: Iterable[Thing], title: str, total: int, done: int = 0) -> Generator[Thing]:
-    """The same, with a bar that shows how far it is."""
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        yield from progress.track(things, total=total, completed=done, description="")
-
-
-def _say(sentence: str) -> None:
-    Console(stderr=True).print(sentence, markup=False, highlight=False, soft_wrap=True)
+    return Known(maps, known, {})
 
 
 def box() -> Path:

@@ -26,7 +26,8 @@ from retinalesion.files import replace_file
 from retinalesion.reading.camera import Cameras
 from retinalesion.reading.reader import Reader
 from retinalesion.reading.reading import Reading
-from retinalesion.report.analyze import box, tracked
+from retinalesion.report.analyze import box
+from retinalesion.report.batch import tracked
 from retinalesion.report.listing import listed
 
 

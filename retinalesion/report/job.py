@@ -15,7 +15,7 @@ from retinalesion.data.store import Store, truth_of
 from retinalesion.errors import UserError
 from retinalesion.files import read_png, write_png
 from retinalesion.reading.camera import Cameras, set_aside
-from retinalesion.reading.reader import Reader, Subject, concluded, see
+from retinalesion.reading.reader import Reader, Subject, concluded, see, use_threads
 from retinalesion.reading.reading import Reading
 from retinalesion.reading.stream import Item
 from retinalesion.report.folder import WORK
@@ -59,6 +59,10 @@ class Job:
             if self._reader is None:
                 self._reader = Reader.from_checkpoint(self.checkpoint, device=self.device)
             return self._reader
+
+    def prepare(self, threads: int) -> None:
+        """Keep to so many threads in this process."""
+        use_threads(threads)
 
     def read(self, item: Item, spots: Sequence[Spot] = ()) -> Reading:
         """Read a photograph and write its pictures.
