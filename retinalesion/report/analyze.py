@@ -12,6 +12,7 @@ from retinalesion.data.spots import FILE, read_cameras, spots_in, write_cameras
 from retinalesion.data.store import Store
 from retinalesion.errors import PhotographError, UserError
 from retinalesion.files import locked
+from retinalesion.networks.checkpoint import find
 from retinalesion.reading.camera import Cameras
 from retinalesion.reading.stream import Item, Readings
 from retinalesion.reading.workers import Cluster, Processes, Workers, cores
@@ -51,7 +52,7 @@ def analyze(
         photographs: files, folders (searched through) or stores.
         out: folder for what `retinalesion.report.outputs` lists; an earlier analysis there is replaced when
             this one is whole, and stays in ``earlier`` until then.
-        checkpoint: of a run, or a portable one; None for the model in the box.
+        checkpoint: a run, one of its checkpoints, or an exported file; None for the model in the box.
         split: of stores, the photographs to read: ``train``, ``val``, ``test`` or ``all``.
         probabilities: write 16-bit pictures of every lesion's map too.
         camera: what lies on the cameras' own spots does not count: of stores those that are known there, and
@@ -82,14 +83,14 @@ def analyze(
     folder.require_ours()
     items = listed(photographs, split, Path(out))
     known = _known_spots(camera, items)
-    weights = Path(checkpoint or box())
+    weights = find(checkpoint) if checkpoint else box()
     files = [(item.id, Path(item.file)) for item in items if not item.row]
     cameras = Cameras.of_files(folder.work.absolute(), files) if camera == "auto" else None
     job = Job(weights, device, outputs, known.by_camera, cameras)
     _ = job.reader  # before anything is written: it says what is wrong with the checkpoint
     asked = {
         "photographs": f"{len(items)}: {digest_of(items)}",
-        "checkpoint": sha256_of(weights) if weights.is_file() else str(weights),
+        "checkpoint": sha256_of(weights),
         "camera": camera if camera in ("auto", "none") else repr(known.maps),
         "probabilities": probabilities,
         "version": __version__,

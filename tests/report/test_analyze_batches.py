@@ -62,7 +62,7 @@ def eyes(tmp_path, reader, monkeypatch):
 
 
 def read(photographs="eyes", out="out", **options):
-    return analyze(photographs, out, checkpoint="dark", camera="none", **options)
+    return analyze(photographs, out, checkpoint=__file__, camera="none", **options)
 
 
 def everything_in(out):

@@ -79,7 +79,7 @@ def dusty(tmp_path_factory):
 
 
 def run(photographs, out, **options):
-    return {one.id: one for one in analyze(photographs, out, checkpoint="specks", **options)}
+    return {one.id: one for one in analyze(photographs, out, checkpoint=__file__, **options)}
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +229,7 @@ def test_the_command_says_what_was_set_aside_and_that_the_camera_wants_cleaning(
 ):
     shutil.copy(dusty / "p00.png", tmp_path)
     (tmp_path / "p99.png").write_text("no picture")
-    words = ["--out", str(tmp_path / "out"), "--checkpoint", "specks"]
+    words = ["--out", str(tmp_path / "out"), "--checkpoint", __file__]
     assert main(["analyze", str(tmp_path), *words, "--camera", str(auto[0] / "cameras.json")]) == 0
     shown = capsys.readouterr().out
     assert "2 findings lie on spots of the camera itself and so do not count" in shown
@@ -240,7 +240,7 @@ def test_the_command_says_what_was_set_aside_and_that_the_camera_wants_cleaning(
 def mapped(dusty, tmp_path_factory):
     """What ``retinalesion camera`` wrote."""
     out = tmp_path_factory.mktemp("mapped") / "room 3.json"
-    assert main(["camera", str(dusty), "--out", str(out), "--checkpoint", "specks"]) == 0
+    assert main(["camera", str(dusty), "--out", str(out), "--checkpoint", __file__]) == 0
     return out
 
 
@@ -276,7 +276,7 @@ def test_what_the_camera_command_refuses(dusty, drawn_store, tmp_path, photograp
     known = {file.name: file for file in dusty.iterdir()} | {"store": drawn_store.path}
     with pytest.raises(UserError, match=re.compile(words, re.DOTALL)):
         find_cameras(
-            [known.get(name, tmp_path / name) for name in photographs], tmp_path / out, checkpoint="specks"
+            [known.get(name, tmp_path / name) for name in photographs], tmp_path / out, checkpoint=__file__
         )
     assert {file.name for file in tmp_path.iterdir()} == {"folder", "no.png"}
     assert not list((tmp_path / "folder").iterdir())
@@ -310,7 +310,7 @@ def test_a_file_that_goes_meanwhile_stops_nothing(dusty, tmp_path, monkeypatch):
 
 def test_the_picture_of_a_map_is_no_photograph(dusty, tmp_path):
     eyes = Path(shutil.copytree(dusty, tmp_path / "eyes"))
-    find_cameras(eyes, eyes / "cameras.json", checkpoint="specks")
+    find_cameras(eyes, eyes / "cameras.json", checkpoint=__file__)
     assert len(run(eyes, tmp_path / "out", camera=eyes / "cameras.json")) == COUNT
 
 
