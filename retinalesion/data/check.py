@@ -12,18 +12,19 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
 from retinalesion.data.camera import MeanPicture, marked
 from retinalesion.data.decode import Camera, read_alpha, read_mask, read_photograph, require_same_size
 from retinalesion.data.field import find_field, to_square
-from retinalesion.data.photograph import Photograph, Pixels, Source
-from retinalesion.data.splits import of_one_patient
+from retinalesion.data.photograph import Photograph, Pixels, Source, listed
+from retinalesion.data.splits import of_one_patient, too_few
 from retinalesion.data.spots import IN_A_STORE, CameraMap
 from retinalesion.data.survey import Survey, entering, map_of, survey
-from retinalesion.data.twins import VIEW_SIDE, Pair, find_pairs, groups_of, view_of
+from retinalesion.data.truth import Twins, believed, lender_of, of_two_patients, twins_of
+from retinalesion.data.twins import VIEW_SIDE, Pair, find_pairs, view_of
 from retinalesion.errors import PhotographError
 from retinalesion.files import write_png
 from retinalesion.guideline import weigh
@@ -39,6 +40,7 @@ Kind = Literal[
     "grade and lesions",
     "twins across halves",
     "twins, grades differ",
+    "twins, patients differ",
     "camera",
     "note",
 ]
@@ -81,7 +83,8 @@ def check(source: Source, *, camera: bool = True, jobs: int | None = None) -> li
     Raises:
         UserError: the folder or its tables cannot be read at all.
     """
-    photographs = source.photographs()
+    photographs, notes = listed(source)
+    by_id = {photograph.id: photograph for photograph in photographs}
     cameras = survey(photographs) if camera else Survey({}, {})
     means = {one: MeanPicture() for one in cameras.averaged}
     cameras_of = {id: one for one, ids in cameras.averaged.items() for id in ids}
@@ -96,17 +99,19 @@ def check(source: Source, *, camera: bool = True, jobs: int | None = None) -> li
         seen[photograph.id] = look._replace(relative=None)  # of pictures only their mean is kept
     findings = [finding for look in seen.values() for finding in look.findings]
     views = {id: look.view for id, look in seen.items() if look.view is not None}
-    pairs = list(find_pairs({id: seen[id].sha256 for id in views}, views))
-    findings += _of_pairs(photographs, pairs)
+    pairs = believed(find_pairs({id: seen[id].sha256 for id in views}, views), by_id)
+    findings += _of_pairs(by_id, pairs)
     present = {id: look.present for id, look in seen.items()}
-    findings += _of_grades(_with_twins_grades(photographs, pairs), present)
-    alike = [pair[:2] for pair in pairs] + of_one_patient({one.id: one for one in photographs})
+    findings += _of_grades(by_id, twins_of(by_id, pairs), present)
+    alike = [pair[:2] for pair in pairs] + of_one_patient(by_id)
     findings += _of_cameras(
         (map_of(one, mean, [id for id in views if cameras_of.get(id) == one], alike), mean)
         for one, mean in means.items()
         if mean.photographs
     )
-    findings += [Finding("note", "", note) for note in source.notes]
+    if missing := too_few(photographs, alike):
+        notes.append(missing)
+    findings += [Finding("note", "", note) for note in notes]
     kinds: Sequence[str] = Kind.__args__  # type: ignore[attr-defined]
     return sorted(findings, key=lambda finding: kinds.index(finding.kind))
 
@@ -118,7 +123,7 @@ def show(findings: Sequence[Finding], console: Console | None = None) -> None:
     if wrong:
         table = Table("what", "photograph", "says", title="Findings", title_justify="left")
         for finding in wrong:
-            table.add_row(finding.kind, finding.id, escape(finding.message))
+            table.add_row(finding.kind, finding.id, Text(finding.message))
         console.print(table)
     for finding in findings:
         if finding.kind == "note":
@@ -188,10 +193,9 @@ def _of_mask(id: str, code: str, path: Path, pixels: Pixels) -> Iterator[Finding
         yield Finding("grey values", id, f"{path}: {what}.")
 
 
-def _of_pairs(photographs: Iterable[Photograph], pairs: Iterable[Pair]) -> Iterator[Finding]:
-    by_id = {photograph.id: photograph for photograph in photographs}
+def _of_pairs(photographs: Mapping[str, Photograph], pairs: Iterable[Pair]) -> Iterator[Finding]:
     for pair in pairs:
-        one, other = by_id[pair.first], by_id[pair.second]
+        one, other = photographs[pair.first], photographs[pair.second]
         if {one.half, other.half} == {"train", "test"}:
             trained, tested = (one, other) if one.half == "train" else (other, one)
             like = "shows the same as" if pair.twins else "looks like a second shot of"
@@ -201,6 +205,12 @@ def _of_pairs(photographs: Iterable[Photograph], pairs: Iterable[Pair]) -> Itera
             grades = f"{GRADES[one.grade]} and {GRADES[other.grade]}"
             message = f"shows the same as {other.id}, but the grades are {grades}. Both are kept."
             yield Finding("twins, grades differ", one.id, message)
+        if of_two_patients(one, other):
+            message = (
+                f"shows the same as {other.id}, but the patients are {one.patient} and {other.patient}. "
+                "They stay on one side of a split, and neither takes the other's grade."
+            )
+            yield Finding("twins, patients differ", one.id, message)
 
 
 def _of_cameras(cameras: Iterable[tuple[CameraMap, MeanPicture]]) -> Iterator[Finding]:
@@ -215,29 +225,17 @@ def _of_cameras(cameras: Iterable[tuple[CameraMap, MeanPicture]]) -> Iterator[Fi
         yield Finding("camera", "", f"{one} {IN_A_STORE} Their places (x, y): {places}. Picture: {picture}")
 
 
-def _with_twins_grades(
-    photographs: Iterable[Photograph], pairs: Iterable[Pair]
-) -> dict[str, tuple[int, str]]:
-    """Grade by id and, where it is borrowed, the twin's id; none where twins do not agree."""
-    own = {photograph.id: photograph.grade for photograph in photographs}
-    grades = {id: (grade, "") for id, grade in own.items()}
-    for group in groups_of(own, [pair[:2] for pair in pairs if pair.twins]):
-        graded = [id for id in group if own[id] != NO_GRADE]
-        if len({own[id] for id in graded}) == 1:
-            grades |= {id: (own[graded[0]], graded[0]) for id in group if id not in graded}
-    return grades
-
-
 def _of_grades(
-    grades: Mapping[str, tuple[int, str]], present: Mapping[str, frozenset[str]]
+    photographs: Mapping[str, Photograph], twins: Twins, present: Mapping[str, frozenset[str]]
 ) -> Iterator[Finding]:
     """Grades that the lesions marked do not allow; by the guideline, iHE in DR1 among them."""
     for id, lesions in present.items():
-        grade, owner = grades[id]
-        if grade == NO_GRADE or not lesions:
+        lender = lender_of(id, photographs, twins)
+        if not lender or not lesions:
             continue
+        grade = photographs[lender].grade
         marked = ", ".join(code for code in CODES if code in lesions)
-        graded = f"graded {GRADES[grade]}" + (f" (as {owner}, which shows the same)" if owner else "")
+        graded = f"graded {GRADES[grade]}" + (f" (as {lender}, which shows the same)" if lender != id else "")
         supported = weigh(lesions).supported
         if grade == 0:
             yield Finding("grade and lesions", id, f"{graded}, but {marked} marked.")

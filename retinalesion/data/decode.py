@@ -199,7 +199,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     """The header read and judged; no pixel decoded yet."""
     try:
         if not path.is_file():
-            raise PhotographError(f"{path}: no such file. Put it back or take it out of the table.")
+            what = "is no file" if path.exists() else "leads nowhere" if path.is_symlink() else "no such file"
+            raise PhotographError(f"{path}: {what}. Put it back or take it out of the table.")
         length = path.stat().st_size
     except OSError as error:
         raise _unreadable(path, error) from error

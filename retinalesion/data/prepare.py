@@ -8,31 +8,46 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import fields, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import joblib
-import numpy as np
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from retinalesion.data.decode import Camera
-from retinalesion.data.field import find_field, grow, plane_to_square, to_square
-from retinalesion.data.photograph import Photograph, Pixels, Source
-from retinalesion.data.splits import make_splits, of_one_patient
+from retinalesion.data.names import printable
+from retinalesion.data.originals import changed, originals_of, read_originals, write_originals
+from retinalesion.data.outcome import Outcome, outcome_at, prepare_one
+from retinalesion.data.photograph import Listing, Photograph, Source, listed
+from retinalesion.data.splits import make_splits, of_one_patient, too_few
 from retinalesion.data.spots import IN_A_STORE
-from retinalesion.data.store import Row, Store, fingerprint, pack, write_tables
+from retinalesion.data.store import (
+    BEGUN,
+    UNFINISHED,
+    Row,
+    Store,
+    fingerprint,
+    write_tables,
+)
 from retinalesion.data.summary import Skipped, print_skipped, print_store, read_skipped, write_skipped
-from retinalesion.data.survey import Survey, entering, keep_maps, relative_file, survey
-from retinalesion.data.truth import grade_of, graded_differently, take_as_healthy, twins_of
-from retinalesion.data.twins import VIEW_SIDE, Pair, find_pairs, view_of
+from retinalesion.data.survey import Survey, keep_maps, relative_file, survey
+from retinalesion.data.truth import (
+    believed,
+    grade_of,
+    graded_differently,
+    of_two_patients,
+    take_as_healthy,
+    twins_of,
+)
+from retinalesion.data.twins import Pair, find_pairs
 from retinalesion.errors import PhotographError, UserError
-from retinalesion.files import read_png, replace_file, write_png
-from retinalesion.geometry import Box, Disc
+from retinalesion.files import LOCK, locked, read_png, replace_file
 from retinalesion.lesions import CODES
 
 _SMALLEST_SIDE, _LARGEST_SIDE = 32, 8192
@@ -45,19 +60,6 @@ class Prepared(NamedTuple):
 
     store: Store
     skipped: list[Skipped]
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """What one photograph contributes to the tables; kept beside until the store is finished."""
-
-    width: int
-    height: int
-    box: Box
-    sha256: str
-    truth: str
-    pixels: dict[str, int]
-    disc: Disc | None
 
 
 def prepare(
@@ -94,8 +96,8 @@ def prepare(
     """
     path = Path(store)
     _require_sane(side, seed, jobs)
-    records = source.photographs()
-    _require_distinct(records, source)
+    listing = listed(source)
+    records = listing.photographs
     if healthy and not any(record.annotated for record in records):
         raise UserError(
             "--healthy needs a set with annotated lesions beside its grades: here is none. "
@@ -107,25 +109,33 @@ def prepare(
         "seed": seed,
         "healthy": healthy,
         "camera": camera,
-        "records": _digest_of(records, source),
+        "records": _digest_of(listing),
     }
     console = Console()
-    if (path / "store.json").exists():
-        prepared = _finished(path, same)
-        console.print(f"{path} is finished already, with these arguments; nothing to do.", soft_wrap=True)
-        print_store(prepared.store, console)
-        print_skipped(prepared.skipped, console)
-        return prepared
-    _begin(path, same)
-    cameras = survey(records) if camera else Survey({}, {})
-    outcomes, skipped = _prepare_all(source, records, path, side, cameras, skip_bad, jobs)
-    if not outcomes:
-        raise UserError(f"{path}: no photograph could be used, so there is no store. {skipped[0].message}")
-    used = [record for record in records if record.id in outcomes]
-    _finish(path, used, outcomes, skipped, cameras, same, source)
-    prepared = Prepared(Store(path), skipped)
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path} is a file. Name a new folder for the store.")
+    if not (path / "store.json").exists():
+        with locked(path):
+            if not (path / "store.json").exists():  # nobody has just finished it
+                _begin(path, same)
+                cameras = survey(records) if camera else Survey({}, {})
+                outcomes, skipped = _prepare_all(source, records, path, side, cameras, skip_bad, jobs)
+                if not outcomes:
+                    raise UserError(
+                        f"{path}: no photograph could be used, so there is no store. {skipped[0].message}"
+                    )
+                _finish(path, listing, outcomes, skipped, cameras, same)
+                return _shown(Prepared(Store(path), skipped), console)
+    prepared = _finished(path, same, records)
+    console.print(
+        f"{path} is finished already, with these arguments; nothing to do.", soft_wrap=True, markup=False
+    )
+    return _shown(prepared, console)
+
+
+def _shown(prepared: Prepared, console: Console) -> Prepared:
     print_store(prepared.store, console)
-    print_skipped(skipped, console)
+    print_skipped(prepared.skipped, console)
     return prepared
 
 
@@ -143,52 +153,63 @@ def _require_sane(side: int, seed: int, jobs: int | None) -> None:
         raise UserError(f"jobs is {jobs}; take 1 or more.")
 
 
-def _require_distinct(records: Sequence[Photograph], source: Source) -> None:
-    if not records:
-        raise UserError(f"{source.name}: no photographs found there.")
-    seen: dict[str, Photograph] = {}
-    for record in records:
-        # Ids name files, and some file systems do not tell A from a.
-        other = seen.setdefault(record.id.casefold(), record)
-        if other is not record:
-            raise UserError(
-                f"Two photographs would be called {record.id}: {other.file or other.name} and "
-                f"{record.file or record.name}. Rename one of them."
-            )
-
-
-def _digest_of(records: Sequence[Photograph], source: Source) -> str:
+def _digest_of(listing: Listing) -> str:
     """Of all that the source says before pixels are read, places of files apart."""
-    digest = hashlib.sha256("\n".join(source.notes).encode())
-    for record in sorted(records, key=lambda record: record.id):
-        told = replace(record, file=None, masks={}, annotated=frozenset())
-        digest.update(repr((told, sorted(record.annotated), sorted(record.masks))).encode())
+    digest = hashlib.sha256("\n".join(listing.notes).encode())
+    for record in sorted(listing.photographs, key=lambda record: record.id):
+        told = replace(record, file=None, masks={}, annotated=frozenset(), disc_mask=None)
+        # What records say since later versions counts only where they say it: older stores stay the same set.
+        cells = [f"{key.name}={getattr(told, key.name)!r}" for key in fields(told)]
+        kept = [cell for cell in cells if cell not in ("group=''", "disc_mask=None")]
+        listed = (sorted(record.annotated), sorted(record.masks))
+        digest.update(f"(Photograph({', '.join(kept)}), {listed[0]!r}, {listed[1]!r})".encode())
     return digest.hexdigest()[:16]
 
 
-def _finished(path: Path, same: dict[str, Any]) -> Prepared:
+def _finished(path: Path, same: dict[str, Any], records: Sequence[Photograph]) -> Prepared:
+    """The store that is there, if it was made of the same files with the same arguments."""
     opened = Store(path)
     _require_same(path, opened.info, same)
-    shutil.rmtree(path / "unfinished", ignore_errors=True)  # killed between the two last steps
+    known = read_originals(path)
+    now = {record.id: originals_of(record, known.get(record.id, {})) for record in records if known}
+    others = [file for r in records if known for file in changed(r, now[r.id], known.get(r.id, {}))]
+    if others:
+        more = f" and {len(others) - 1} more files" if len(others) > 1 else ""
+        raise UserError(
+            f"{path} holds a store made before {others[0]}{more} changed. Prepare into another folder, or "
+            "delete this one and prepare again; runs trained on this store belong to it as it is."
+        )
+    if now != known:  # only copied: next time their new times will tell
+        with suppress(UserError):
+            write_originals(path, now)
+    shutil.rmtree(path / UNFINISHED, ignore_errors=True)  # killed between the two last steps
     return Prepared(opened, read_skipped(path))
 
 
 def _begin(path: Path, same: dict[str, Any]) -> None:
-    arguments = path / "unfinished" / "arguments.json"
+    arguments = path / BEGUN
     if arguments.exists():
-        _require_same(path, json.loads(arguments.read_text("utf-8")), same)
+        _require_same(path, _read_arguments(arguments), same)
         for leftover in path.glob("*/.*.part*"):
             leftover.unlink(missing_ok=True)
         return
-    if path.exists() and not path.is_dir():
-        raise UserError(f"{path} is a file. Name a new folder for the store.")
-    if path.is_dir() and any(entry.name != "unfinished" for entry in path.iterdir()):
+    if any(entry.name not in (UNFINISHED, LOCK) for entry in path.iterdir()):
         raise UserError(f"{path} holds other files and no store. Name a new or an empty folder.")
     replace_file(arguments, lambda beside: beside.write_text(json.dumps(same, indent=2), "utf-8"))
 
 
+def _read_arguments(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text("utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{file}: damaged ({error}). Delete {file.parents[1]} and prepare again.") from error
+
+
 def _require_same(path: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
-    words, there = {"records": "photographs"}, {"camera": False, **there}  # earlier versions did not look
+    words, there = (
+        {"records": "photographs, patients or grades"},
+        {"camera": False, **there},
+    )  # earlier versions did not look
     differing = [
         f"other {words[key]}" if key in words else f"{key} {there.get(key)} there, {here[key]} here"
         for key in _SAME
@@ -202,68 +223,6 @@ def _require_same(path: Path, there: dict[str, Any], here: dict[str, Any]) -> No
         )
 
 
-# -------------------------------------------------------------------------------------------- one photograph
-
-
-def _prepare_one(
-    source: Source, record: Photograph, path: Path, side: int, camera: Camera | None
-) -> _Outcome:
-    pixels = source.read(record)
-    field = find_field(pixels.rgb)
-    box = grow(field, [*pixels.planes.values(), *pixels.ignored.values()])
-    square = to_square(pixels.rgb, box, side)
-    planes = {code: plane_to_square(mask, box, side) for code, mask in pixels.planes.items()}
-    ignored = {code: plane_to_square(mask, box, side) for code, mask in pixels.ignored.items() if mask.any()}
-    write_png(path / "photographs" / f"{record.id}.png", square)
-    write_png(path / "planes" / f"{record.id}.png", pack(planes, side))
-    if ignored:
-        write_png(path / "ignored" / f"{record.id}.png", pack(ignored, side))
-    write_png(path / "unfinished" / f"{record.id}.png", view_of(to_square(pixels.rgb, field, VIEW_SIDE)))
-    relative = entering(pixels.rgb, camera)
-    if relative is not None:
-        write_png(relative_file(path, record.id), relative)
-    empty = np.zeros(0, np.bool_)
-    outcome = _Outcome(
-        width=pixels.rgb.shape[1],
-        height=pixels.rgb.shape[0],
-        box=box,
-        sha256=pixels.sha256,
-        truth=_truth_of(pixels),
-        pixels={code: int(planes.get(code, empty).sum()) for code in CODES if code in record.annotated},
-        disc=pixels.disc or record.disc,
-    )
-    file = path / "unfinished" / f"{record.id}.json"  # last: it says that the photograph is done
-    replace_file(file, lambda beside: beside.write_text(json.dumps(asdict(outcome)), "utf-8"))
-    return outcome
-
-
-def _prepare_in_worker(
-    source: Source, record: Photograph, path: Path, side: int, camera: Camera | None
-) -> _Outcome | Skipped:
-    try:
-        return _prepare_one(source, record, path, side, camera)
-    except PhotographError as error:
-        return Skipped(record.id, str(record.file or ""), str(error))
-
-
-def _truth_of(pixels: Pixels) -> str:
-    digest = hashlib.sha256()
-    for kind, masks in (("marked", pixels.planes), ("ignored", pixels.ignored)):
-        for code in sorted(code for code, mask in masks.items() if mask.any()):
-            digest.update(f"{kind} {code} {masks[code].shape}".encode())
-            digest.update(np.packbits(masks[code]).tobytes())
-    return digest.hexdigest()
-
-
-def _outcome_at(file: Path) -> _Outcome | None:
-    try:
-        cells = json.loads(file.read_text("utf-8"))
-        disc = Disc(*cells.pop("disc")) if cells["disc"] else cells.pop("disc")
-        return _Outcome(**{**cells, "box": Box(*cells["box"])}, disc=disc)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # not there or damaged: the photograph is done again
-
-
 # ------------------------------------------------------------------------------------------- all photographs
 
 
@@ -275,14 +234,16 @@ def _prepare_all(
     cameras: Survey,
     skip_bad: bool,
     jobs: int | None,
-) -> tuple[dict[str, _Outcome], list[Skipped]]:
-    outcomes: dict[str, _Outcome] = {}
+) -> tuple[dict[str, Outcome], list[Skipped]]:
+    outcomes: dict[str, Outcome] = {}
     cameras_of = {id: camera for camera, ids in cameras.averaged.items() for id in ids}
     for record in records:
-        known = _outcome_at(path / "unfinished" / f"{record.id}.json")
+        known = outcome_at(path, record.id)
         lost = record.id in cameras_of and not cv2.haveImageReader(str(relative_file(path, record.id)))
         if known and not lost:
-            outcomes[record.id] = known
+            now = originals_of(record, known.originals)
+            if not changed(record, now, known.originals):
+                outcomes[record.id] = known
     left = [(record, cameras_of.get(record.id)) for record in records if record.id not in outcomes]
     skipped: list[Skipped] = []
     columns = (TextColumn("prepare"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -291,7 +252,7 @@ def _prepare_all(
         # A bad photograph ends the giving out; what is in work then is finished and kept for the next run.
         given = takewhile(lambda _: skip_bad or not skipped, left)
         for id, result in _results(source, given, path, side, min(jobs or joblib.cpu_count(), len(left))):
-            if isinstance(result, _Outcome):
+            if isinstance(result, Outcome):
                 outcomes[id] = result
             else:
                 skipped.append(result)
@@ -305,7 +266,7 @@ def _prepare_all(
 
 def _results(
     source: Source, records: Iterable[tuple[Photograph, Camera | None]], path: Path, side: int, jobs: int
-) -> Iterator[tuple[str, _Outcome | Skipped]]:
+) -> Iterator[tuple[str, Outcome | Skipped]]:
     if jobs <= 1:
         for record, camera in records:
             yield record.id, _prepare_in_worker(source, record, path, side, camera)
@@ -322,9 +283,18 @@ def _results(
         ) from error
 
 
+def _prepare_in_worker(
+    source: Source, record: Photograph, path: Path, side: int, camera: Camera | None
+) -> Outcome | Skipped:
+    try:
+        return prepare_one(source, record, path, side, camera)
+    except PhotographError as error:
+        return Skipped(record.id, printable(str(record.file or "")), printable(str(error)))
+
+
 def _named_in_worker(
     source: Source, record: Photograph, path: Path, side: int, camera: Camera | None
-) -> tuple[str, _Outcome | Skipped]:
+) -> tuple[str, Outcome | Skipped]:
     cv2.setNumThreads(1)  # the cores are taken by the other photographs
     return record.id, _prepare_in_worker(source, record, path, side, camera)
 
@@ -334,16 +304,15 @@ def _named_in_worker(
 
 def _finish(
     path: Path,
-    records: Sequence[Photograph],
-    outcomes: dict[str, _Outcome],
+    listing: Listing,
+    outcomes: dict[str, Outcome],
     skipped: list[Skipped],
     cameras: Survey,
     same: dict[str, Any],
-    source: Source,
 ) -> None:
-    notes = list(source.notes)
-    pairs = _pairs(path, outcomes)
-    by_id = {record.id: record for record in records}
+    records = [record for record in listing.photographs if record.id in outcomes]
+    by_id, notes = {record.id: record for record in records}, list(listing.notes)
+    pairs = believed(_pairs(path, outcomes), by_id)
     alike = [pair[:2] for pair in pairs]
     maps = keep_maps(path, cameras, by_id, alike + of_one_patient(by_id))
     notes += [f"{one} {IN_A_STORE}" if one.spots else str(one) for one in maps]
@@ -355,6 +324,12 @@ def _finish(
         annotated, note = take_as_healthy(by_id, grades, twins)
         notes.append(note)
     splits = make_splits(records, alike, same["seed"])
+    if missing := too_few(records, alike):
+        notes.append(missing)
+    if strange := [f"{a} and {b}" for a, b, _ in pairs if of_two_patients(by_id[a], by_id[b])]:
+        notes.append(
+            f"show the same, but bear two patients' names, so that no grade is shared: {', '.join(strange)}"
+        )
     rows = [
         Row(
             id=record.id,
@@ -373,6 +348,7 @@ def _finish(
             fovea=record.fovea,
             twins=twins[record.id],
             pixels={code: outcome.pixels.get(code, 0) for code in CODES if code in annotated[record.id]},
+            stored=outcome.stored,
             camera=numbers.get(taken_by, 0) if (taken_by := cameras.cameras.get(record.id)) else 0,
         )
         for record in records
@@ -386,10 +362,13 @@ def _finish(
         "fingerprint": fingerprint(rows, {id: outcome.truth for id, outcome in outcomes.items()}),
     }
     write_skipped(path, skipped)
+    read = {id: outcome.originals for id, outcome in outcomes.items()}
+    left_out = {one.id: originals_of(one) for one in listing.photographs if one.id not in outcomes}
+    write_originals(path, {**read, **left_out})
     write_tables(path, rows, info)
-    shutil.rmtree(path / "unfinished", ignore_errors=True)
+    shutil.rmtree(path / UNFINISHED, ignore_errors=True)
 
 
-def _pairs(path: Path, outcomes: dict[str, _Outcome]) -> list[Pair]:
-    views = {id: read_png(path / "unfinished" / f"{id}.png", cv2.IMREAD_GRAYSCALE) for id in outcomes}
+def _pairs(path: Path, outcomes: dict[str, Outcome]) -> list[Pair]:
+    views = {id: read_png(path / UNFINISHED / f"{id}.png", cv2.IMREAD_GRAYSCALE) for id in outcomes}
     return sorted(find_pairs({id: outcome.sha256 for id, outcome in outcomes.items()}, views))

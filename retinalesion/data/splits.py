@@ -21,9 +21,9 @@ def make_splits(
     """A split for every photograph.
 
     A published test half is ``test``, an eighth of the rest becomes ``val``; a photograph of the rest whose
-    twin is in the test half gets ``none``. Without published halves: 70 % ``train``, 10 % ``val``, 20 %
-    ``test``. Shares count groups: photographs of one patient or group and twins stay together. Groups with
-    annotated lesions and groups without are drawn apart, so that every split has its share of both.
+    twin or patient is in the test half gets ``none``. Without published halves: 70 % ``train``, 10 % ``val``,
+    20 % ``test``. Shares count groups: photographs of one patient or group and twins stay together. Groups
+    with annotated lesions and groups without are drawn apart, so that every split has its share of both.
 
     Args:
         photographs: of the whole set.
@@ -35,7 +35,7 @@ def make_splits(
     splits: dict[str, Split] = {}
     published = any(photograph.half for photograph in photographs)
     if published:
-        for members in groups_of(by_id, alike):
+        for members in groups_of(by_id, alike + of_one_patient(by_id)):
             tested = any(by_id[id].half == "test" for id in members)
             for id in members:
                 if tested:
@@ -64,6 +64,30 @@ def groups_in(store: Store, ids: Iterable[str]) -> Groups:
     pairs = [(row.id, twin) for row in rows.values() for twin in row.twins]
     pairs += [(first, second) for first, second in store.info.get("second_shots", [])]
     return groups_of(rows, [pair for pair in pairs if rows.keys() >= set(pair)] + of_one_group(rows))
+
+
+def too_few(photographs: Sequence[Photograph], alike: Iterable[tuple[str, str]]) -> str:
+    """What to say where a split stays empty for want of patients; empty where there are enough.
+
+    Args:
+        photographs: of the whole set.
+        alike: as for `make_splits`.
+    """
+    alike = list(alike)
+    if all(one.half == "test" for one in photographs):
+        return ""  # a published test half by itself is there to be tested on
+    splits = make_splits(photographs, alike, 0)
+    wanted = ("train", "val") if any(one.half for one in photographs) else ("train", "val", "test")
+    missing = [split for split in wanted if split not in splits.values()]
+    if not missing:
+        return ""
+    free = {one.id: one for one in photographs if splits[one.id] in wanted and one.half != "test"}
+    groups = groups_of(free, [pair for pair in alike if set(pair) <= free.keys()] + of_one_group(free))
+    return (
+        f"{' and '.join(missing)} without a photograph: {', '.join(wanted)} need {len(wanted)} patients or "
+        f"more with marked lesions, or {len(wanted)} without. Here are {len(groups)} in all (photographs "
+        "that are alike, and those of one group, count as one patient)."
+    )
 
 
 def folds_of(store: Store, count: int) -> dict[str, int]:

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from retinalesion.data.store import SPLITS, Store
-from retinalesion.files import replace_file
+from retinalesion.files import write_csv
 from retinalesion.lesions import GRADES, LESIONS, NO_GRADE
 
 
@@ -25,7 +26,8 @@ class Skipped(NamedTuple):
 def print_store(store: Store, console: Console) -> None:
     """Photographs and grades per split; photographs annotated and present and stored pixels per lesion."""
     splits = [split for split in SPLITS if store.split(split)]
-    console.print(f"{store.path}: {len(store.rows)} photographs, side {store.side}", soft_wrap=True)
+    summary = f"{store.path}: {len(store.rows)} photographs, side {store.side}"
+    console.print(summary, soft_wrap=True, markup=False)
     photographs = Table("", *splits, "all")
     counts = {split: Counter(row.grade for row in store.split(split)) for split in splits}
     for grade, name in [*enumerate(GRADES), (NO_GRADE, "no grade")]:
@@ -41,8 +43,10 @@ def print_store(store: Store, console: Console) -> None:
     lesions = Table("lesion", "annotated in", "present in", "stored pixels")
     for code, name, _ in LESIONS:
         rows = [row for row in store.rows if code in row.annotated]
-        present = sum(row.pixels[code] > 0 for row in rows)
-        cells = (len(rows), present, sum(row.pixels[code] for row in rows)) if rows else ("never", "", "")
+        present = sum(row.pixels.get(code, 0) > 0 for row in rows)
+        cells = (
+            (len(rows), present, sum(row.pixels.get(code, 0) for row in rows)) if rows else ("never", "", "")
+        )
         lesions.add_row(f"{code} ({name})", *map(str, cells))
     for column in lesions.columns[1:]:
         column.justify = "right"
@@ -70,21 +74,14 @@ def print_skipped(skipped: Sequence[Skipped], console: Console) -> None:
         return
     table = Table("photograph", "why", title=f"left out: {len(skipped)}")
     for id, _, message in skipped:
-        table.add_row(id, message)
+        table.add_row(id, Text(message))  # brackets in a path are no markup
     console.print(table)
 
 
 def write_skipped(store: Path, skipped: Sequence[Skipped]) -> None:
     """The same as ``skipped.csv`` of a store; no file where nothing was left out."""
-
-    def write(beside: Path) -> None:
-        with beside.open("w", encoding="utf-8", newline="") as lines:
-            writer = csv.writer(lines)
-            writer.writerow(Skipped._fields)
-            writer.writerows(skipped)
-
     if skipped:
-        replace_file(store / "skipped.csv", write)
+        write_csv(store / "skipped.csv", [one._asdict() for one in skipped])
 
 
 def read_skipped(store: Path) -> list[Skipped]:

@@ -14,6 +14,7 @@ from retinalesion.data.camera import ALONE, MOST, MeanPicture, marked, relative_
 from retinalesion.data.decode import Camera, camera_of
 from retinalesion.data.photograph import Photograph
 from retinalesion.data.spots import FEWEST_PHOTOGRAPHS, FILE, CameraMap, write_cameras
+from retinalesion.data.store import UNFINISHED
 from retinalesion.data.twins import groups_of
 from retinalesion.errors import PhotographError
 from retinalesion.files import read_png, write_png
@@ -85,7 +86,7 @@ def entering(rgb: NDArray[np.uint8], camera: Camera | None) -> NDArray[np.uint8]
 
 def relative_file(path: Path, id: str) -> Path:
     """Where a photograph waits for its camera's mean while a store is in the making."""
-    return path / "unfinished" / "camera" / f"{id}.png"
+    return path / UNFINISHED / "camera" / f"{id}.png"
 
 
 def keep_maps(

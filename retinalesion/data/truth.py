@@ -1,6 +1,9 @@
-"""What counts as known of a photograph once its twins are known: its grade, and what was looked for in it."""
+"""What counts as known of a photograph once its twins are known: its grade, and what was looked for in it.
 
-from collections.abc import Mapping, Sequence
+Where patients are named, their names outrank a likeness of pictures: no grade crosses from one to another.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 
 from retinalesion.data.photograph import Photograph
 from retinalesion.data.twins import Pair, groups_of
@@ -15,13 +18,39 @@ def twins_of(photographs: Mapping[str, Photograph], pairs: Sequence[Pair]) -> di
     return {id: tuple(other for other in group if other != id) for group in groups for id in group}
 
 
+def of_two_patients(one: Photograph, other: Photograph) -> bool:
+    """Whether both patients are named, and differ."""
+    return bool(one.patient and other.patient and one.patient != other.patient)
+
+
+def believed(pairs: Iterable[Pair], photographs: Mapping[str, Photograph]) -> list[Pair]:
+    """Pairs without the second shots of two named patients: those are two eyes that look alike."""
+    return [
+        pair
+        for pair in pairs
+        if pair.twins or not of_two_patients(photographs[pair.first], photographs[pair.second])
+    ]
+
+
+def lender_of(id: str, photographs: Mapping[str, Photograph], twins: Twins) -> str:
+    """The photograph whose grade counts: itself; else a twin of no other patient, where all such agree.
+
+    Returns:
+        Its id; empty where there is none.
+    """
+    own = photographs[id]
+    if own.grade != NO_GRADE:
+        return id
+    others = [other for other in twins[id] if not of_two_patients(own, photographs[other])]
+    graded = {photographs[other].grade: other for other in reversed(others)}
+    graded.pop(NO_GRADE, None)
+    return graded.popitem()[1] if len(graded) == 1 else ""
+
+
 def grade_of(id: str, photographs: Mapping[str, Photograph], twins: Twins) -> int:
-    """Its own grade; else its twins', where they agree."""
-    own = photographs[id].grade
-    if own != NO_GRADE:
-        return own
-    borrowed = {photographs[other].grade for other in twins[id]} - {NO_GRADE}
-    return borrowed.pop() if len(borrowed) == 1 else NO_GRADE
+    """The grade that counts, as `lender_of` says."""
+    lender = lender_of(id, photographs, twins)
+    return photographs[lender].grade if lender else NO_GRADE
 
 
 def graded_differently(photographs: Mapping[str, Photograph], twins: Twins) -> list[dict[str, int]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from retinalesion.data.decode import SUFFIXES
-from retinalesion.data.store import Store
+from retinalesion.data.store import BEGUN, Store, require_finished
 from retinalesion.errors import UserError
 from retinalesion.reading.stream import Item
 from retinalesion.report.folder import LINES, MARK
@@ -53,6 +53,8 @@ def _listed(named: Sequence[Path], split: str, out: Path) -> Iterator[Item]:
             for row in rows:
                 yield Item(_unique(row.id, taken), row.name, path, row)
         elif path.is_dir():
+            for begun in path.rglob(BEGUN):
+                require_finished(begun.parents[1])
             ours = {out.resolve()}
             for name in (LINES, MARK):
                 ours |= {lines.parent.resolve() for lines in path.rglob(name)}

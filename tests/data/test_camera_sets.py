@@ -172,10 +172,11 @@ def test_photographs_that_cannot_be_read_do_not_count(tmp_path):
 
 
 def test_a_store_of_an_earlier_version_opens_and_has_no_spots(copy):
-    with (copy / "photographs.csv").open(newline="") as lines:
-        rows = [
-            {key: cell for key, cell in line.items() if key != "camera"} for line in csv.DictReader(lines)
-        ]
+    later, lines = {"camera", "group", "stored"}, (copy / "photographs.csv").read_text("utf-8").splitlines()
+    rows = [{key: line[key] for key in line.keys() - later} for line in csv.DictReader(lines)]
+    info = json.loads((copy / "store.json").read_text("utf-8"))
+    kept = {key: info[key] for key in info.keys() - {"rows", "rows_digest"}}
+    (copy / "store.json").write_text(json.dumps(kept), "utf-8")
     with (copy / "photographs.csv").open("w", newline="") as lines:
         writer = csv.DictWriter(lines, rows[0])
         writer.writeheader()

@@ -86,6 +86,7 @@ def test_a_store_is_a_folder_of_pictures_and_a_table(whole):
     assert {entry.name for entry in whole.path.iterdir()} == {
         "store.json",
         "photographs.csv",
+        "originals.csv",
         "photographs",
         "planes",
         "ignored",

@@ -1,11 +1,13 @@
 import errno
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from retinalesion.data.store import Row, Store, fingerprint, pack, unpack, write_tables
+from retinalesion.data.store import Row, Store, fingerprint, pack, stored_of, unpack, write_tables
 from retinalesion.errors import UserError
 from retinalesion.files import replace_file, write_png
 from retinalesion.geometry import Box, Disc, Point
@@ -71,6 +73,19 @@ def test_pictures_come_back_as_written(store):
         opened.image("p-0")
 
 
+def damage_table(change):
+    def damage(path: Path) -> None:
+        file = path / "photographs.csv"
+        file.write_text(change(file.read_text("utf-8")), "utf-8")
+
+    return damage
+
+
+def pipe(path: Path) -> None:
+    (path / "photographs.csv").unlink()
+    os.mkfifo(path / "photographs.csv")
+
+
 def damage_info(change):
     def damage(path: Path) -> None:
         info = json.loads((path / "store.json").read_text("utf-8"))
@@ -90,7 +105,13 @@ def damage_info(change):
         (damage_info(lambda info: info.pop("side")), "side missing"),
         (damage_info(lambda info: info.update(lesions=["MA"])), "lesions"),
         (lambda path: (path / "photographs.csv").unlink(), r"photographs\.csv: missing"),
-        (lambda path: (path / "photographs.csv").write_text("id,name\n1,2\n"), "damaged"),
+        (lambda path: (path / "photographs.csv").write_text("id,name\n1,2\n"), "1 photographs, not 2"),
+        (lambda path: (path / "photographs.csv").write_text(""), "damaged"),
+        (lambda path: (path / "photographs.csv").write_bytes(b"id,name\n\xff,\n"), "damaged"),
+        (lambda path: (path / "photographs.csv").write_text("id\n" + "x" * 200_000), "damaged"),
+        (damage_table(lambda text: text[: len(text) * 2 // 3]), "is not the table"),
+        (damage_table(lambda text: text.replace(",val,", ",test,")), "other cells"),
+        (pipe, r"photographs\.csv: missing"),
     ],
 )
 def test_what_is_no_store_of_this_format_is_refused_by_name(store, damage, message):
@@ -111,6 +132,75 @@ def test_a_full_disk_leaves_the_old_file_and_no_half_one(tmp_path):
     with pytest.raises(UserError, match="No space left"):
         replace_file(file, write)
     assert [entry.read_text() for entry in tmp_path.iterdir()] == ["old"]
+
+
+def as_before(path: Path) -> None:
+    """What earlier versions wrote: no number and no digest of rows."""
+    damage_info(lambda info: [info.pop(key, None) for key in ("rows", "rows_digest")])(path)
+
+
+def test_a_table_saved_anew_with_the_same_cells_opens_and_so_does_one_of_an_earlier_version(store):
+    rows, file = Store(store).rows, store / "photographs.csv"
+    text = file.read_text("utf-8")
+    file.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").replace("\r\r", "\r").encode())
+    assert Store(store).rows == rows
+    as_before(store)
+    file.write_text(text.replace(",val,", ",train,"), "utf-8")
+    assert Store(store).rows[1].split == "train"
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["of now", "of an earlier version"])
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        *(
+            ({"id": id}, "cannot be an id")
+            for id in ("../../x", "/tmp/x", "..", "", "a/b", "a\\b", "CON", "nul.x", ".x", "x" * 300)
+        ),
+        ({"id": "P-1"}, "p-1 a second time"),
+        ({"width": 0}, "0 x 480"),
+        ({"height": -3}, "640 x -3"),
+        ({"box": Box(0, 0, 0)}, "crop of 0"),
+        ({"box": Box(640, 0, 10)}, "crop of 10 pixels at 640"),
+        ({"grade": 9}, "grade 9"),
+        ({"grade": -2}, "grade -2"),
+        ({"split": "exam"}, "split is 'exam'"),
+        ({"eye": "middle"}, "eye 'middle'"),
+        ({"pixels": {"MA": 32 * 32 + 1}}, "count of pixels"),
+        ({"fovea": Point(float("inf"), 3)}, "at no place"),
+        ({"disc": Disc(3, 3, -1)}, "at no place"),
+        ({"camera": -1}, "camera -1"),
+    ],
+)
+def test_a_row_that_cannot_be_is_refused_when_the_store_is_opened(tmp_path, fields, message, before):
+    other = Row("p-1", "1.jpg", "train", 10, 10, Box(0, 0, 10), "")
+    write_tables(tmp_path, [changed(**fields), other], INFO)
+    if before:
+        as_before(tmp_path)
+    with pytest.raises(UserError, match=message) as refused:
+        Store(tmp_path)
+    assert "photographs.csv" in str(refused.value)
+
+
+def test_pictures_of_another_side_or_swapped_for_others_are_refused_when_read(tmp_path):
+    rgb = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    for id, one in zip("ab", rgb, strict=False):
+        write_png(tmp_path / "photographs" / f"{id}.png", one)
+        write_png(tmp_path / "planes" / f"{id}.png", one[..., 0])
+        write_png(tmp_path / "ignored" / f"{id}.png", one[..., 1])
+    rows = [Row(id, id, "val", 9, 9, Box(0, 0, 9), "", stored=stored_of(tmp_path, id)) for id in "ab"]
+    write_tables(tmp_path, rows, INFO)
+    store = Store(tmp_path)
+    assert (store.image("a") == rgb[0]).all()
+    for folder in ("photographs", "planes"):
+        shutil.copy(tmp_path / folder / "b.png", tmp_path / folder / "a.png")
+    (tmp_path / "ignored" / "a.png").unlink()
+    for read, file in ((store.image, "photographs"), (store.planes, "planes"), (store.ignored, "ignored")):
+        with pytest.raises(UserError, match=rf"{file}/a\.png: (is not the picture|missing)"):
+            read("a")
+    write_png(tmp_path / "photographs" / "b.png", rgb[2, :16])
+    with pytest.raises(UserError, match=r"photographs/b\.png: 32 x 16 pixels in a store of side 32"):
+        store.image("b")
 
 
 def changed(**fields):

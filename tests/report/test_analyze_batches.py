@@ -118,6 +118,18 @@ def test_what_was_read_is_in_tables_and_report_when_it_is_stopped(eyes, monkeypa
     assert "p2" in Path("out/report/index.html").read_text("utf-8")
 
 
+@pytest.mark.parametrize("named", [".", "store"])
+def test_a_store_whose_prepare_was_killed_is_no_folder_of_photographs(eyes, reader, named):
+    for name in ("photographs/p0.png", "planes/p0.png"):
+        (eyes / "sets/store" / name).parent.mkdir(parents=True)
+        shutil.copy(eyes / "p0.png", eyes / "sets/store" / name)
+    (eyes / "sets/store/unfinished").mkdir()
+    (eyes / "sets/store/unfinished/arguments.json").write_text("{}")
+    with pytest.raises(UserError, match=r"sets/store: no finished store: its prepare has not ended"):
+        read(eyes / "sets" / named)
+    assert not Path("out").exists()
+
+
 def test_a_line_that_was_cut_off_is_read_again(eyes):
     whole = read(out="whole")
     read()

@@ -3,9 +3,8 @@
 The layout for users stands in docs/folder-layout.md.
 """
 
-import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retinalesion.data.decode import read_mask, read_photograph, require_same_size, sha256_of
+from retinalesion.data.names import eye_of, finder, id_from, printable, told_by
 from retinalesion.data.photograph import Photograph, Pixels
 from retinalesion.data.sources.layout import Layout
 from retinalesion.data.sources.table import Line, Table, read_table
-from retinalesion.data.sources.tree import child, pictures, require_folder, stem_of, without
+from retinalesion.data.sources.tree import child, entries, pictures, require_folder, stem_of, without
 from retinalesion.errors import PhotographError, UserError
 from retinalesion.lesions import CODES, NO_GRADE
 
-_EYES = {"": "", "left": "left", "l": "left", "os": "left", "right": "right", "r": "right", "od": "right"}
 _CUT = 128
 
 
@@ -49,27 +48,31 @@ class FolderSource(Layout):
                 f"{folder}: holds no photograph. Put them into {self.root / 'photographs'}; "
                 "docs/folder-layout.md describes the layout."
             )
-        masks = _masks(self.root, files)
+        find = finder(files)
+        masks = _masks(self.root, files, find)
         table = child(self.root, "grades.csv")
-        entries = _entries(read_table(table)) if table else {}
-        if table and not entries.keys() & files.keys():
+        lines = read_table(table) if table else None
+        graded = _entries(lines, find) if lines else {}
+        if table and not graded.keys() & files.keys():
             raise UserError(
                 f"{table}: no line is about a photograph in {folder}. Column 'id' must hold file names, "
-                "with or without ending. Spreadsheets turn 001 into 1: format that column as text."
+                "with or without ending."
             )
         notes = []
         found: list[Photograph] = []
+        told = {} if lines and "patient" in lines.columns else {stem: told_by(stem) for stem in files}
         for stem, file in files.items():
-            entry = entries.get(stem, _Entry())
+            entry = graded.get(stem, _Entry())
+            patient, eye = told.get(stem) or (entry.patient, "")
             drawn = {code: there[stem] for code, there in masks.items() if stem in there}
             found.append(
                 Photograph(
-                    id=re.sub(r"[^A-Za-z0-9_.-]", "_", file.stem),
-                    name=file.name,
+                    id=id_from(file.stem),
+                    name=printable(file.name),
                     annotated=frozenset(masks) if drawn else frozenset(),
                     grade=entry.grade,
-                    patient=entry.patient,
-                    eye=entry.eye,
+                    patient=patient,
+                    eye=entry.eye or eye,
                     file=file,
                     masks=drawn,
                 )
@@ -80,16 +83,18 @@ class FolderSource(Layout):
                 f"{folder}: {', '.join(p.name for p in twice)} would get the same id {twice[0].id!r}. "
                 "Rename them: letters a to z, digits, '_', '-' and '.' tell photographs apart."
             )
+        if by_name := [files[stem].stem for stem, names in told.items() if names]:
+            notes.append(f"patient and eye by the file's name, since no table has patients: {_some(by_name)}")
         blank = [photograph.id for photograph in found if not photograph.annotated]
         if masks and blank:
             notes.append(f"lesions unknown, no mask in any lesion's folder: {_some(blank)}")
-        if strangers := without(entries, files):
+        if strangers := without(graded, files):
             notes.append(f"lines of grades.csv without a photograph, left out: {_some(strangers)}")
-        if table and (strangers := without(files, entries)):
+        if table and (strangers := without(files, graded)):
             notes.append(f"photographs without a line in grades.csv: {_some(strangers)}")
-        if split := [stem for stem in files if stem in entries and entries[stem].votes]:
-            told = [f"{files[stem].stem} ({entries[stem].votes})" for stem in split]
-            notes.append(f"no grade, since no more than half of the graders agree: {_some(told)}")
+        if split := [stem for stem in files if stem in graded and graded[stem].votes]:
+            votes = [f"{files[stem].stem} ({graded[stem].votes})" for stem in split]
+            notes.append(f"no grade, since no more than half of the graders agree: {_some(votes)}")
         self._notes = notes
         return found
 
@@ -141,20 +146,26 @@ class _Entry(NamedTuple):
     votes: str = ""
 
 
-def _masks(root: Path, files: Mapping[str, Path]) -> dict[str, dict[str, Path]]:
+def _masks(root: Path, files: Mapping[str, Path], find: Callable[[str], str]) -> dict[str, dict[str, Path]]:
     """Mask files by lesion and photograph; a lesion without a folder does not appear."""
     folder = child(root, "masks")
     if folder is None:
         return {}
     codes = {code.casefold(): code for code in CODES}
     masks: dict[str, dict[str, Path]] = {}
-    for entry in sorted(folder.iterdir()):
+    for entry in entries(folder):
+        code = codes.get(entry.name.casefold())
+        if code and not entry.is_dir():
+            raise UserError(f"{entry}: is no folder. Put the masks of {code} into a folder of that name.")
         if entry.name.startswith(".") or not entry.is_dir():
             continue
-        code = codes.get(entry.name.casefold())
         if code is None:
             raise UserError(f"{entry}: is no lesion. Name the folder by one of: {', '.join(CODES)}.")
-        masks[code] = pictures(entry)
+        masks[code] = {}
+        for stem, file in pictures(entry).items():
+            other = masks[code].setdefault(find(stem), file)
+            if other is not file:
+                raise UserError(f"{other} and {file} are masks of one photograph. Keep one of them.")
         if strangers := without(masks[code], files):
             # Left out, a misspelt name would turn a lesion into its absence.
             raise UserError(
@@ -164,7 +175,7 @@ def _masks(root: Path, files: Mapping[str, Path]) -> dict[str, dict[str, Path]]:
     return masks
 
 
-def _entries(table: Table) -> dict[str, _Entry]:
+def _entries(table: Table, find: Callable[[str], str]) -> dict[str, _Entry]:
     table.require("id")
     graders = [name for name in table.columns if name.startswith(("grade_", "grade "))]
     if ("grade" in table.columns) == bool(graders):
@@ -172,25 +183,25 @@ def _entries(table: Table) -> dict[str, _Entry]:
             f"{table.path}: needs either one column 'grade' or one per grader, 'grade_1', 'grade_2' "
             f"and so on. The first line names: {', '.join(table.columns)}."
         )
-    entries: dict[str, _Entry] = {}
+    found: dict[str, _Entry] = {}
     for line in table:
-        stem = stem_of(line["id"])
+        stem = find(stem_of(line["id"]))
         if not stem:
             raise line.wrong(
                 "the cell 'id' is empty. Fill in the name of the photograph, or delete the line."
             )
-        if stem in entries:
+        if stem in found:
             raise line.wrong(f"{line['id']!r} stands here a second time. Keep one line per photograph.")
-        entries[stem] = _entry(line, graders or ["grade"])
-    return entries
+        found[stem] = _entry(line, graders or ["grade"])
+    return found
 
 
 def _entry(line: Line, graders: Sequence[str]) -> _Entry:
-    eye = line.cells.get("eye", "").casefold()
-    if eye not in _EYES:
-        raise line.wrong(f"eye {eye!r} is neither left nor right. Correct it or leave it empty.")
+    eye = eye_of(line.cells.get("eye", ""))
+    if eye is None:
+        raise line.wrong(f"eye {line['eye']!r} is neither left nor right. Correct it or leave it empty.")
     given = [grade for grade in map(line.grade, graders) if grade != NO_GRADE]
-    entry = _Entry(patient=line.cells.get("patient", ""), eye=_EYES[eye])
+    entry = _Entry(patient=line.cells.get("patient", ""), eye=eye)
     if not given:
         return entry
     grade, votes = Counter(given).most_common(1)[0]
@@ -201,4 +212,4 @@ def _entry(line: Line, graders: Sequence[str]) -> _Entry:
 
 def _some(names: Sequence[str], most: int = 20) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{len(names)}: " + ", ".join(names[:most]) + more
+    return f"{len(names)}: " + ", ".join(map(printable, names[:most])) + more

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retinalesion.data.decode import read_mask, read_photograph, require_same_size, sha256_of, size_of
+from retinalesion.data.names import folded
 from retinalesion.data.photograph import Photograph, Pixels
 from retinalesion.data.sources.layout import Layout
 from retinalesion.data.sources.table import Table, read_table
@@ -134,7 +135,7 @@ class IdridSource(Layout):
             return values > 0
 
         planes = {code: marked(path) for code, path in photograph.masks.items()}
-        drawn = _disc_mask(photograph, file)
+        drawn = photograph.disc_mask
         disc = (_disc_of(marked(drawn)) if drawn else None) or photograph.disc
         planes = {code: plane for code, plane in planes.items() if plane.any()}
         return Pixels(rgb, planes, {}, sha256_of(file), disc)
@@ -149,13 +150,16 @@ class IdridSource(Layout):
                 # Without the folder every photograph would pass for free of this lesion.
                 raise self._missing(f"{folder.name}/{_MASKS}/{_HALVES[half]}/{title}")
             masks[code] = pictures(drawn)
+        title, disc = _DISC
+        drawn = descendant(folder, _MASKS, _HALVES[half], title)
+        discs = pictures(drawn) if drawn else {}
         files = pictures(photographs)
         for code, (title, suffix) in _LESIONS.items():
-            known = {f"{stem}_{suffix}".casefold() for stem in files}
+            known = {folded(f"{stem}_{suffix}") for stem in files}
             if strangers := without(masks[code], known):
                 notes.append(f"{title}, {half}: masks without a photograph, left out: {', '.join(strangers)}")
         for stem, file in files.items():
-            named = {code: f"{stem}_{suffix}".casefold() for code, (_, suffix) in _LESIONS.items()}
+            named = {code: folded(f"{stem}_{suffix}") for code, (_, suffix) in _LESIONS.items()}
             yield Photograph(
                 id=require_id(f"A_{half}_{file.stem}", file),
                 name=file.name,
@@ -163,6 +167,7 @@ class IdridSource(Layout):
                 half=half,
                 file=file,
                 masks={code: masks[code][name] for code, name in named.items() if name in masks[code]},
+                disc_mask=discs.get(folded(f"{stem}_{disc}")),
             )
 
     def _grading(
@@ -254,15 +259,6 @@ def _points(table: Table) -> dict[str, Point]:
         for line in table
         if line[columns["imageno"]] and line[columns["xcoordinate"]]
     }
-
-
-def _disc_mask(photograph: Photograph, file: Path) -> Path | None:
-    """Found anew at reading: a record has no place for a mask that is no lesion's."""
-    if not photograph.annotated or photograph.half == "":
-        return None
-    title, suffix = _DISC
-    folder = descendant(file.parents[2], _MASKS, _HALVES[photograph.half], title)
-    return pictures(folder).get(f"{file.stem}_{suffix}".casefold()) if folder else None
 
 
 def _disc_of(mask: NDArray[np.bool_]) -> Disc | None:

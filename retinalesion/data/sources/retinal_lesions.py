@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from retinalesion.data.decode import read_mask, read_photograph, require_same_size, sha256_of
+from retinalesion.data.names import folded
 from retinalesion.data.photograph import Photograph, Pixels
 from retinalesion.data.sources.layout import Layout
-from retinalesion.data.sources.table import read_table
+from retinalesion.data.sources.table import read_table, read_text
 from retinalesion.data.sources.tree import (
     child,
+    entries,
     find_folder,
     pictures,
     require_folder,
@@ -77,7 +79,7 @@ class RetinalLesionsSource(Layout):
         files = pictures(photographs)
         grades = _grades(table)
         discs, foveas = _places(child(top, _PLACES))
-        drawn = {entry.name.casefold(): entry for entry in sorted(masks.iterdir()) if entry.is_dir()}
+        drawn = {folded(entry.name): entry for entry in entries(masks) if entry.is_dir()}
         for what, known in (("grades", grades), ("masks", drawn)):
             if strangers := without(known, files):
                 notes.append(f"{what} without a photograph, left out: {', '.join(strangers)}")
@@ -159,11 +161,7 @@ def _places(path: Path | None) -> tuple[dict[str, Disc], dict[str, Point]]:
     foveas: dict[str, Point] = {}
     if path is None:
         return discs, foveas
-    try:
-        lines = path.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}). Unpack it again, or remove it.") from error
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         cells = line.split()
         if not cells or cells[0].startswith("#"):
             continue

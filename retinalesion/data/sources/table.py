@@ -89,6 +89,24 @@ class Table:
         return self
 
 
+def read_text(path: Path) -> str:
+    """The text of a table.
+
+    Raises:
+        UserError: not readable, not UTF-8, or too large.
+    """
+    try:
+        if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+            raise UserError(f"{path}: is no file. Put the table there.")
+        if path.stat().st_size > _BYTE_LIMIT:
+            raise UserError(f"{path}: larger than {_BYTE_LIMIT >> 20} MiB; that is no table of photographs.")
+        return path.read_text("utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8 text. Save it as 'CSV UTF-8' in the spreadsheet.") from error
+
+
 def read_table(path: Path) -> Table:
     """A CSV file, separated by comma, semicolon or tab, with column names in its first line.
 
@@ -97,14 +115,7 @@ def read_table(path: Path) -> Table:
     Raises:
         UserError: not readable, not UTF-8, too large, without a header, or a line has more cells than that.
     """
-    try:
-        if path.stat().st_size > _BYTE_LIMIT:
-            raise UserError(f"{path}: larger than {_BYTE_LIMIT >> 20} MiB; that is no table of photographs.")
-        text = path.read_text("utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not UTF-8 text. Save it as 'CSV UTF-8' in the spreadsheet.") from error
+    text = read_text(path)
     head = text.split("\n", 1)[0]
     separator = max(",;\t", key=head.count)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)

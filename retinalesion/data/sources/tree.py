@@ -1,14 +1,13 @@
 """Folders as they come out of archives: case of names, doubled top folders and stray files do not matter."""
 
 import os
-import re
 from collections.abc import Collection
 from pathlib import Path
 
 from retinalesion.data.decode import SUFFIXES
+from retinalesion.data.names import folded, is_id
 from retinalesion.errors import UserError
 
-_ID = re.compile(r"[A-Za-z0-9_.-]+")
 _DEPTH = 3
 
 
@@ -31,7 +30,7 @@ def child(folder: Path, name: str) -> Path | None:
         return exact
     if not folder.is_dir():
         return None
-    return next((entry for entry in _entries(folder) if entry.name.casefold() == name.casefold()), None)
+    return next((entry for entry in entries(folder) if folded(entry.name) == folded(name)), None)
 
 
 def descendant(folder: Path, *names: str) -> Path | None:
@@ -56,7 +55,7 @@ def find_folder(root: Path, name: str, holding: str = "") -> Path | None:
                 not holding or child(folder, holding)
             ):
                 return folder
-        below = [entry for folder in level for entry in _entries(folder) if entry.is_dir()]
+        below = [entry for folder in level for entry in entries(folder) if entry.is_dir()]
         level = [
             folder for folder in below if os.access(folder, os.R_OK | os.X_OK)
         ]  # lost+found and the like
@@ -64,16 +63,19 @@ def find_folder(root: Path, name: str, holding: str = "") -> Path | None:
 
 
 def pictures(folder: Path) -> dict[str, Path]:
-    """Picture files of a folder by case-folded stem, in order; hidden and other files are left out.
+    """Picture files of a folder by folded stem, in order; hidden and other files are left out.
+
+    What bears a picture's name and is none (a link that leads nowhere, a pipe) is there too, to be told when
+    it is read.
 
     Raises:
         UserError: two files would get the same id, or one a name that cannot be an id.
     """
     found: dict[str, Path] = {}
-    for entry in _entries(folder):
-        if entry.suffix.lower() not in SUFFIXES or entry.name.startswith(".") or not entry.is_file():
+    for entry in entries(folder):
+        if entry.suffix.lower() not in SUFFIXES or entry.name.startswith(".") or entry.is_dir():
             continue
-        other = found.setdefault(entry.stem.casefold(), entry)
+        other = found.setdefault(folded(entry.stem), entry)
         if other is not entry:
             raise UserError(
                 f"{entry}: has the same name as {other.name}, but for its ending or case. "
@@ -83,21 +85,21 @@ def pictures(folder: Path) -> dict[str, Path]:
 
 
 def stem_of(name: str) -> str:
-    """Case-folded stem of a name in a table, which may or may not bear a picture's ending."""
+    """Folded stem of a name in a table, which may or may not bear a picture's ending."""
     path = Path(name)
-    return (path.stem if path.suffix.lower() in SUFFIXES else name).casefold()
+    return folded(path.stem if path.suffix.lower() in SUFFIXES else name)
 
 
 def require_id(text: str, path: Path) -> str:
     """A text as an id, which also names files.
 
     Raises:
-        UserError: it holds other characters than letters, digits, ``_``, ``-`` and ``.``.
+        UserError: it holds other characters than letters, digits, ``_``, ``-``, ``.``, or names no file.
     """
-    if not _ID.fullmatch(text):
+    if not is_id(text):
         raise UserError(
             f"{path}: the name {text!r} cannot be an id. "
-            "Rename the file (and its masks): letters a to z, digits, '_', '-' and '.' only."
+            "Rename the file (and its masks): letters a to z, digits, '_', '-', '.' only, at most 200."
         )
     return text
 
@@ -107,7 +109,12 @@ def without(found: Collection[str], known: Collection[str]) -> list[str]:
     return sorted(set(found) - set(known))
 
 
-def _entries(folder: Path) -> list[Path]:
+def entries(folder: Path) -> list[Path]:
+    """What a folder holds, in order.
+
+    Raises:
+        UserError: it cannot be listed, or is none.
+    """
     try:
         return sorted(folder.iterdir())
     except OSError as error:
