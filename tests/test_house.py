@@ -56,6 +56,10 @@ def room_of(module: str) -> str:
     return first if (PACKAGE / first).is_dir() or (PACKAGE / f"{first}.py").is_file() else "__init__"
 
 
+def level_of(file: Path) -> int:
+    return LEVEL[file.relative_to(PACKAGE).parts[0].removesuffix(".py")]
+
+
 def test_every_room_has_its_place():
     rooms = {file.relative_to(PACKAGE).parts[0].removesuffix(".py") for file in FILES}
     assert rooms <= LEVEL.keys()
@@ -63,22 +67,86 @@ def test_every_room_has_its_place():
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_imports_come_from_the_same_wing_or_one_above(file):
-    own = LEVEL[file.relative_to(PACKAGE).parts[0].removesuffix(".py")]
     for module in imported_modules(file):
         if module.split(".")[0] == "retinalesion":
-            assert LEVEL[room_of(module)] <= own, f"{module} is below this room"
+            assert LEVEL[room_of(module)] <= level_of(file), f"{module} is below this room"
+
+
+def of_package(file: Path) -> set[Path]:
+    """Files of the package that a file imports, wherever in it; the lazy public names are none of its own."""
+    files = set()
+    for module in imported_modules(file):
+        if module.split(".")[0] == "retinalesion":
+            place = PACKAGE.joinpath(*module.split(".")[1:])
+            files |= {one for one in (place.with_suffix(".py"), place / "__init__.py") if one.is_file()}
+    return files - {file, LAZY_PUBLIC_NAMES}
+
+
+def test_no_files_import_each_other_by_whatever_way_round():
+    imports = {file: of_package(file) for file in FILES}
+    while leaves := {file for file, others in imports.items() if not others & imports.keys()}:
+        imports = {file: others for file, others in imports.items() if file not in leaves}
+    assert not imports, sorted(str(file.relative_to(PACKAGE)) for file in imports)
+
+
+def test_imports_between_wings_are_printed_and_none_goes_back_up():
+    """With ``-s``: how many files of a wing (a row) import one of another (a column), in the order above."""
+    wings = ["ground", *(next(iter(rooms)) for rooms in LEVELS[1:])]
+    counts = [[0] * len(wings) for _ in wings]
+    for file in FILES:
+        own = LEVEL[file.relative_to(PACKAGE).parts[0].removesuffix(".py")]
+        for other in {
+            LEVEL[one.relative_to(PACKAGE).parts[0].removesuffix(".py")] for one in of_package(file)
+        }:
+            counts[own][other] += 1
+    print("\n" + " " * 9 + " ".join(f"{wing:>8}" for wing in wings))
+    for wing, row in zip(wings, counts, strict=True):
+        print(f"{wing:>9}" + " ".join(f"{count or '':>8}" for count in row))
+    assert not any(count for own, row in enumerate(counts) for count in row[own + 1 :])
+
+
+def parts(*wings: str) -> list[Path]:
+    return [file for file in FILES if file.relative_to(PACKAGE).parts[0] in wings]
+
+
+LOSSES = [PACKAGE / "training" / f"{name}.py" for name in ("losses", "metrics")]
 
 
 @pytest.mark.parametrize(
     "file",
-    [
-        *PACKAGE.glob("networks/*.py"),
-        *(PACKAGE / "training" / f"{name}.py" for name in ("losses", "metrics")),
-    ],
-    ids=lambda file: file.name,
+    [*parts("networks", "reading", "compare"), *LOSSES],
+    ids=lambda file: str(file.relative_to(PACKAGE)),
 )
-def test_networks_losses_and_metrics_know_no_lightning(file):
-    assert not {"lightning", "pytorch_lightning"} & {name.split(".")[0] for name in imported_modules(file)}
+def test_networks_losses_readings_and_comparisons_know_no_lightning(file):
+    """Nor does anything that they import."""
+    reached, new = set(), {file}
+    while new:
+        reached |= new
+        new = set().union(*map(of_package, new)) - reached
+    for one in reached:
+        assert "lightning" not in {name.split(".")[0] for name in imported_modules(one)}, one
+
+
+def test_readings_know_torch_in_one_file():
+    with_torch = [f for f in parts("reading") if "torch" in {m.split(".")[0] for m in imported_modules(f)}]
+    assert [file.name for file in with_torch] == ["reader.py"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_only_one_file_opens_checkpoints(file):
+    """No other calls what reads or writes files of tensors, or pickles."""
+    if file == PACKAGE / "networks" / "checkpoint.py":
+        return
+    modules = imported_modules(file)
+    assert not {"pickle", "safetensors", "zipfile"} & {module.split(".")[0] for module in modules}
+    assert not {
+        module for module in modules if module.startswith("timm") and module.endswith("load_state_dict")
+    }
+    called = {
+        ast.unparse(node.func) for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)
+    }
+    assert not called & {"torch.load", "torch.save", "load", "joblib.load", "torch.hub.load"}
+    assert not {name for name in called if name.endswith(("load_from_checkpoint", "pl_load"))}
 
 
 @pytest.mark.parametrize(

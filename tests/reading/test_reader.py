@@ -15,13 +15,17 @@ from retinalesion.data.field import find_field, to_square
 from retinalesion.data.quality import LIMITS
 from retinalesion.data.sources.idrid import IdridSource
 from retinalesion.data.synthetic import SyntheticSource
-from retinalesion.errors import PhotographError
+from retinalesion.errors import PhotographError, UserError
 from retinalesion.lesions import CODES
+from retinalesion.networks.checkpoint import write_checkpoint
+from retinalesion.networks.lnet import LNet
 from retinalesion.reading.reader import Model, Reader, Subject, see
 from retinalesion.reading.reading import Reading
 from retinalesion.training.grading import GradingTask
+from retinalesion.training.segmentation import SegmentationTask
 
 SIDE = 896
+TINY = "test_efficientnet"
 ANY = {name: (-float("inf"), float("inf")) for name in LIMITS}
 SEVERE, NONE = (0.0, 0.1, 0.1, 0.7, 0.1), (0.9, 0.1, 0.0, 0.0, 0.0)
 
@@ -160,11 +164,66 @@ def test_the_samples_can_be_read_and_blurred_they_cannot(reader, tmp_path, place
 @pytest.fixture(scope="module")
 def reader():
     torch.manual_seed(0)
-    task = GradingTask(
-        "sian", "test_efficientnet", None, lesion_network="lnet-32s", lesion_encoder="test_efficientnet"
-    )
+    task = GradingTask("sian", TINY, None, lesion_network="lnet-32s", lesion_encoder=TINY)
     task.network.lesion_net.learn_only(["MA", "HaEx"])
     return Reader(task, side=512)
+
+
+TASKS = {
+    "lnet": lambda: SegmentationTask("lnet-32s", TINY, None),
+    "mirrored": lambda: SegmentationTask("lnet-32s", TINY, None, flips=True),
+    "sian": lambda: GradingTask("sian", TINY, None, lesion_network="lnet-32s", lesion_encoder=TINY, side=64),
+    "abn": lambda: GradingTask("abn", "test_resnet", None),
+}
+
+
+@pytest.mark.parametrize("make", TASKS.values(), ids=TASKS)
+def test_a_file_a_task_and_lightnings_prediction_agree_bit_for_bit(make, drawn, tmp_path):
+    torch.manual_seed(1)
+    task = make()
+    task.trained_side = 96
+    contents = {"hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}
+    task.on_save_checkpoint(contents)
+    write_checkpoint(contents, tmp_path / "a.ckpt")
+    of_task, of_file = Reader(task), Reader.from_checkpoint(tmp_path / "a.ckpt", "cpu")
+    assert of_task.side == of_file.side == 96
+    assert of_task.model == of_file.model
+    square = to_square(drawn[0].rgb, find_field(drawn[0].rgb), 96)
+    image = torch.from_numpy(square).permute(2, 0, 1)[None].float() / 255
+    with torch.inference_mode():
+        told = task.predict_step({"image": image, "id": ["p"]}, 0)
+    for one in (of_task.predict(square), of_file.predict(square)):
+        for part, value in one._asdict().items():
+            assert (value is None) == (told[part] is None)
+            assert value is None or torch.equal(value, told[part])
+    maps, grades = of_file.maps_of(square)
+    assert maps.shape == (8, 96, 96)
+    assert len(grades) == (0 if isinstance(task, SegmentationTask) else 5)
+
+
+def test_a_network_alone_can_read(drawn):
+    network = LNet(32, TINY)
+    network.learn_only(["MA"])
+    reader = Reader(network, side=96)
+    assert not network.training
+    assert reader.model.learned == ("MA",)
+    assert reader.model.name.startswith("LNet, retinalesion")
+    assert reader.see(drawn[0].rgb, "p.png", "p").reading.learned == ("MA",)
+
+
+def test_what_is_not_finite_is_no_reading(drawn, tmp_path):
+    file = tmp_path / "p.png"
+    Image.fromarray(drawn[0].rgb).save(file)
+    network = LNet(32, TINY)
+    torch.nn.init.constant_(network.head.bias, float("nan"))
+    with pytest.raises(UserError, match=r"p\.png: .*not finite"):
+        Reader(network, side=96).read(file, "p")
+
+
+@pytest.mark.parametrize("device", ["tpu?", "cuda:7"])
+def test_a_device_that_is_not_there_is_named(device, tmp_path):
+    with pytest.raises(UserError, match=rf"{device[:4]}.*(no such device|no such checkpoint)"):
+        Reader.from_checkpoint(tmp_path / "nowhere.ckpt", device)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK", "RGBA"])
