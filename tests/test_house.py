@@ -56,6 +56,10 @@ def room_of(module: str) -> str:
     return first if (PACKAGE / first).is_dir() or (PACKAGE / f"{first}.py").is_file() else "__init__"
 
 
+def place_of(file: Path) -> str:
+    return str(file.relative_to(PACKAGE))
+
+
 def level_of(file: Path) -> int:
     return LEVEL[file.relative_to(PACKAGE).parts[0].removesuffix(".py")]
 
@@ -65,7 +69,7 @@ def test_every_room_has_its_place():
     assert rooms <= LEVEL.keys()
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+@pytest.mark.parametrize("file", FILES, ids=place_of)
 def test_imports_come_from_the_same_wing_or_one_above(file):
     for module in imported_modules(file):
         if module.split(".")[0] == "retinalesion":
@@ -115,7 +119,7 @@ LOSSES = [PACKAGE / "training" / f"{name}.py" for name in ("losses", "metrics")]
 @pytest.mark.parametrize(
     "file",
     [*parts("networks", "reading", "compare"), *LOSSES],
-    ids=lambda file: str(file.relative_to(PACKAGE)),
+    ids=place_of,
 )
 def test_networks_losses_readings_and_comparisons_know_no_lightning(file):
     """Nor does anything that they import."""
@@ -132,7 +136,7 @@ def test_readings_know_torch_in_one_file():
     assert [file.name for file in with_torch] == ["reader.py"]
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+@pytest.mark.parametrize("file", FILES, ids=place_of)
 def test_only_one_file_opens_checkpoints(file):
     """No other calls what reads or writes files of tensors, or pickles."""
     if file == PACKAGE / "networks" / "checkpoint.py":

@@ -165,7 +165,7 @@ def require_ours(contents: Mapping[str, Any], called: str = "This checkpoint") -
     """
     about, settings = contents.get("retinalesion"), contents.get("hyper_parameters")
     version = about.get("format") if isinstance(about, Mapping) else None
-    if not isinstance(version, int):
+    if not isinstance(about, Mapping) or not isinstance(version, int):
         raise _foreign(called)
     if version > FORMAT:
         raise UserError(
@@ -174,7 +174,8 @@ def require_ours(contents: Mapping[str, Any], called: str = "This checkpoint") -
         )
     state = contents.get("state_dict")
     if not (
-        isinstance(settings, Mapping)
+        all(isinstance(about.get(key), str) for key in ("stage", "fingerprint"))
+        and isinstance(settings, Mapping)
         and all(isinstance(key, str) and key for key in settings)
         and isinstance(settings.get("network"), str)
         and isinstance(state, Mapping)

@@ -22,15 +22,6 @@ def output_folder(trainer: Trainer) -> Path:
     return run_folder(trainer) or Path(trainer.log_dir or ".")
 
 
-def load_checkpoint(file: Path) -> dict[str, Any]:
-    """A checkpoint's contents: of a run (``.ckpt``), or a portable one (``.safetensors``).
-
-    Raises:
-        UserError: missing, cut off, or not a checkpoint of this package.
-    """
-    return read_checkpoint(file).contents
-
-
 class WholeFiles(TorchCheckpointIO):
     """Checkpoints read and written as everywhere here: exported files are read too, and none is left half.
 
@@ -59,6 +50,12 @@ class WholeFiles(TorchCheckpointIO):
         return contents
 
 
+def take_whole_files(trainer: Trainer) -> None:
+    """Let a trainer read and write checkpoints by `WholeFiles`, unless somebody chose another way."""
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+        trainer.strategy.checkpoint_io = WholeFiles()
+
+
 class RunCheckpoint(ModelCheckpoint):
     """Lightning's checkpoint callback, writing whole files to ``checkpoints`` of the run's folder."""
 
@@ -67,8 +64,6 @@ class RunCheckpoint(ModelCheckpoint):
         if self.dirpath is None and (run := run_folder(trainer)):
             self.dirpath = str(run / "checkpoints")
         super().setup(trainer, pl_module, stage)
-        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # else somebody chose another
-            trainer.strategy.checkpoint_io = WholeFiles()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the best score; Lightning would forget it where the run's folder has been moved."""

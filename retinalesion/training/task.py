@@ -17,7 +17,7 @@ from retinalesion.lesions import CODES
 from retinalesion.networks.base import Trained, learned_by
 from retinalesion.networks.checkpoint import FORMAT, Checkpoint, read_weights, require_ours
 from retinalesion.scores import Array
-from retinalesion.training.checkpoints import checkpoints
+from retinalesion.training.checkpoints import checkpoints, take_whole_files
 from retinalesion.training.costs import TestCosts
 from retinalesion.training.finite import Finite, require_finite
 from retinalesion.training.schedule import cosine, schedule
@@ -82,6 +82,10 @@ class Task(LightningModule):
             data: as `data` gives it.
         """
         raise NotImplementedError
+
+    def setup(self, stage: str) -> None:
+        """Before any checkpoint is restored: let it be read as everywhere here, exported files too."""
+        take_whole_files(self.trainer)
 
     def on_fit_start(self) -> None:
         """Begin, or see that a checkpoint goes on with the photographs that it was trained on.

@@ -234,7 +234,7 @@ def test_an_encoder_begins_from_an_earlier_run(lesion_net, drawn_store, tmp_path
         torch.testing.assert_close(value.cpu(), began[f"network.encoder.{name}"], atol=1e-8, rtol=0)
 
 
-def test_a_portable_checkpoint_says_the_same(fitted, lesion_net, tmp_path):
+def test_a_portable_checkpoint_says_the_same(fitted, lesion_net, drawn_store, tmp_path):
     run, _, _ = fitted
     whole = read_checkpoint(run / "checkpoints/last.ckpt")
     file = tmp_path / "small.safetensors"
@@ -249,6 +249,8 @@ def test_a_portable_checkpoint_says_the_same(fitted, lesion_net, tmp_path):
     image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     for a, b in zip(one(image), other(image), strict=True):
         torch.testing.assert_close(a, b, atol=0.05, rtol=0.05)
+    bare = trainer_in(tmp_path, 1, enable_checkpointing=False)
+    bare.validate(GradingTask(**whole.settings), data(drawn_store), ckpt_path=str(file), verbose=False)
     assert one.learned.tolist() == other.learned.tolist() == [code in ("MA", "iHE") for code in CODES]
 
 
