@@ -90,6 +90,39 @@ def _softened(image: Tensor, shares: Sequence[float]) -> Tensor:
     return torch.cat(pictures)
 
 
+def _lost(before: Tensor, after: Tensor, matrix: Tensor) -> Tensor:
+    """The pixels of lesions that fell between those of a warp by the nearest, at their places in its result.
+
+    Args:
+        before: uint8 (n, 1, w, w), packed.
+        after: uint8 (n, 1, s, s), packed.
+        matrix: float (n, 2, 3), from places before to places after.
+
+    Returns:
+        uint8 (n, 1, s, s), packed: what `after` lacks of a lesion of which it shows nothing.
+    """
+    found, side = torch.zeros_like(after), after.shape[-1]
+    gone = before & (_present(before) & ~_present(after)).view(-1, 1, 1, 1)
+    sample, _, y, x = gone.nonzero().unbind(1)
+    places = torch.stack([x, y, torch.ones_like(x)], 1).to(matrix)
+    x, y = (matrix[sample] * places[:, None]).sum(2).round().long().unbind(1)
+    bits = gone[gone > 0] * ((x >= 0) & (x < side) & (y >= 0) & (y < side))
+    pixel, lesion = unpack(bits.view(-1, 1, 1, 1)).flatten(1).nonzero().unbind(1)
+    each = torch.stack([sample[pixel], lesion, y[pixel], x[pixel]], 1)
+    sample, lesion, y, x = torch.unique(each, dim=0).unbind(1)  # each but once, so that adding bits sets them
+    place = (sample, torch.zeros_like(sample), y, x)
+    return found.index_put_(place, (2**lesion).to(torch.uint8), accumulate=True)
+
+
+def _present(packed: Tensor) -> Tensor:
+    """Which lesions have a pixel: uint8 (n,), packed, of (n, 1, s, s)."""
+    bits = packed.flatten(1)
+    while bits.shape[1] > 1:  # by halves, and never eight planes at once
+        half = -(-bits.shape[1] // 2)
+        bits = bits[:, :half] | bits[:, -half:]
+    return bits[:, 0]
+
+
 def augment(
     image: Tensor,
     planes: Tensor,
@@ -116,7 +149,8 @@ def augment(
         sharpness: half of the pictures lose resolution, down to this share of it; 1 leaves them as they are.
 
     Returns:
-        The three at (side, side); nothing is kept of what lies outside the photograph.
+        The three at (side, side); nothing is kept of what lies outside the photograph. A lesion with a kept
+        pixel inside the crop keeps at least one.
     """
     # Here, since it costs half a second that nothing but training needs.
     from kornia.enhance import (
@@ -132,6 +166,7 @@ def augment(
     matrix, size = torch.from_numpy(matrices).to(image), (side, side)
     packed = torch.cat([planes, kept], 1).to(image.dtype)
     warped = warp_affine(packed, matrix, size, mode="nearest", align_corners=True).to(torch.uint8)
+    warped |= _lost(planes & kept, warped[:, :1] & warped[:, 1:], matrix)
     if sharpness < 1:
         image = _softened(image, [_share_kept(r, sharpness) for r in randoms])
     image = warp_affine(image, matrix, size, align_corners=True)

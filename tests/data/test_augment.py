@@ -177,3 +177,48 @@ def test_a_lesion_that_is_present_stays_present(side):
     kept = torch.full((1, 1, 64, 64), ALL, dtype=torch.uint8)
     _, marked, _ = resize(torch.zeros(1, 3, 64, 64), pack(planes), kept, side)
     assert unpack(marked)[0].any(2).any(1).tolist() == [True] * 7 + [False]
+
+
+def specks(side, count):
+    """Each lesion on one pixel, on other places in each of a number of pictures; all in the middle part."""
+    random, planes = np.random.default_rng(5), torch.zeros(count, 8, side, side, dtype=torch.bool)
+    y, x = random.integers(0.36 * side, 0.64 * side, (2, count, 8))
+    planes[np.arange(count)[:, None], np.arange(8), y, x] = True
+    return torch.zeros(count, 3, side, side), pack(planes)
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_lesion_of_one_pixel_stays_in_every_crop_that_it_lies_in(cut):
+    image, planes = specks(CUT if cut else 3 * SIDE, 60)  # whole photographs are brought down to a third
+    kept = torch.full_like(planes, ALL)
+    _, marked, still = augment(image, planes, kept, torch.arange(60), 0, SIDE, cut)
+    shown = unpack(marked & still).flatten(2).sum(2)
+    assert (shown > 0).all()
+    assert shown.float().mean() < 1.3  # and by what is enlarged alone they grow
+
+
+def test_lesions_that_fall_between_pixels_together_all_stay():
+    packed = torch.zeros(1, 1, 3 * SIDE, 3 * SIDE, dtype=torch.uint8)
+    packed[..., 70:72, 70] = torch.tensor([0b101, 0b110], dtype=torch.uint8)
+    image, kept = torch.zeros(1, 3, 3 * SIDE, 3 * SIDE), torch.full_like(packed, ALL)
+    for draw in range(40):
+        _, marked, _ = augment(image, packed, kept, torch.tensor([draw]), 0, SIDE, cut=False)
+        assert unpack(marked)[0].flatten(1).any(1).tolist() == [True] * 3 + [False] * 5
+
+
+def test_what_lies_outside_of_the_crop_or_is_ignored_does_not_come_back():
+    image, planes = torch.zeros(1, 3, CUT, CUT), torch.zeros(1, 1, CUT, CUT, dtype=torch.uint8)
+    kept = torch.full_like(planes, ALL)
+    planes[0, 0, CUT // 2, CUT // 2] = planes[0, 0, 0, 0] = 0b11
+    kept[0, 0, CUT // 2, CUT // 2] = ALL - 1  # the first lesion is ignored there
+    for draw in range(20):
+        _, marked, still = augment(image, planes, kept, torch.tensor([draw]), 0, SIDE, cut=True)
+        assert unpack(marked & still)[0].flatten(1).any(1).tolist() == [False, True] + [False] * 6
+
+
+def test_what_is_seen_already_is_left_as_it_is(monkeypatch):
+    image, planes, kept = blobs(CUT)
+    now = augmented(image, planes, kept, list(range(8)))
+    monkeypatch.setattr("retinalesion.data.augment._lost", lambda _, after, __: torch.zeros_like(after))
+    for one, other in zip(now, augmented(image, planes, kept, list(range(8))), strict=True):
+        assert torch.equal(one, other)

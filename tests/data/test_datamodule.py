@@ -239,7 +239,7 @@ def test_lesion_crops_hold_a_lesion_and_rare_ones_as_often(drawn_store):
         )
         for share in (1.0, 0.0)
     )
-    assert having.any(1).float().mean() > 0.97  # a lesion of one pixel may be lost where a crop is reduced
+    assert having.any(1).all()  # those of one pixel too, where a crop is reduced
     assert anywhere.any(1).float().mean() < 0.75
     assert having.sum(0).min() > 8  # each is drawn for an eighth of the 128, however few photographs have it
 
