@@ -48,7 +48,7 @@ def _parser(name: str) -> ArgumentParser:
     parser.add_argument("photographs", type=Path, nargs="+", help="files, folders or stores")
     parser.add_argument("--out", type=Path, default=Path("analysis"), help="folder for all results")
     parser.add_argument(
-        "--checkpoint", type=Path, help="of a run, or a portable one; by default the model in the box"
+        "--checkpoint", type=Path, help="a run, its checkpoint or an exported file; else the model in the box"
     )
     parser.add_argument(
         "--split", choices=("all", *SPLITS), default="all", help="of stores, the photographs to read"

@@ -22,7 +22,7 @@ def main(name: str, arguments: Sequence[str]) -> None:
     parser.add_argument("photographs", type=Path, nargs="+", help="files or folders, of any cameras")
     parser.add_argument("--out", type=Path, default=Path("cameras.json"), help="file for the maps")
     parser.add_argument(
-        "--checkpoint", type=Path, help="of a run, or a portable one; by default the model in the box"
+        "--checkpoint", type=Path, help="a run, its checkpoint or an exported file; else the model in the box"
     )
     given = parser.parse_args(list(arguments))
 

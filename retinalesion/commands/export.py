@@ -9,7 +9,7 @@ from retinalesion.errors import UserError
 
 
 def main(name: str, arguments: Sequence[str]) -> None:
-    """Write a portable checkpoint, for `analyze --checkpoint` and `Reader.from_checkpoint`.
+    """Write a file to give away, which will do wherever a trained network is asked for.
 
     Raises:
         UserError: no such run or checkpoint, one without a use in `analyze`, or the file is not to be called

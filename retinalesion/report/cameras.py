@@ -42,7 +42,7 @@ def find_cameras(
     Args:
         photographs: files or folders (searched through).
         out: the file to write, which `analyze` takes as ``camera``; a page of the same name shows pictures.
-        checkpoint: of a run, or a portable one; None for the model in the box.
+        checkpoint: a run, one of its checkpoints, or an exported file; None for the model in the box.
 
     Returns:
         The cameras; the file holds those of which there were photographs enough.
