@@ -315,9 +315,14 @@ class FundusDataModule(LightningDataModule):
             rows = [r for r in rows if (r.annotated if self.truth == "planes" else r.grade != NO_GRADE)]
         if not rows:
             need = "annotated lesions" if self.truth == "planes" else "a grade"
+            remedy = (
+                "Photographs with it must be of 3 patients or more (of 2, where the set has a published test "
+                "half); what prepare said of the splits stands in store.json."
+                if split == "val"
+                else "For test and predict, another split can be named with --data.evaluate."
+            )
             raise UserError(
-                f"{self.path}: split {split} has no photograph{f' with {need}' if truth else ''}. "
-                "For test and predict, another split can be named with --data.evaluate."
+                f"{self.path}: split {split} has no photograph{f' with {need}' if truth else ''}. {remedy}"
             )
         return rows
 

@@ -22,7 +22,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from retinalesion.data.decode import Camera
 from retinalesion.data.names import printable
-from retinalesion.data.originals import changed, originals_of, read_originals, write_originals
+from retinalesion.data.originals import FILE as ORIGINALS
+from retinalesion.data.originals import changed, files_of, originals_of, read_originals, write_originals
 from retinalesion.data.outcome import Outcome, outcome_at, prepare_one
 from retinalesion.data.photograph import Listing, Photograph, Source, listed
 from retinalesion.data.splits import make_splits, of_one_patient, too_few
@@ -127,9 +128,10 @@ def prepare(
                 _finish(path, listing, outcomes, skipped, cameras, same)
                 return _shown(Prepared(Store(path), skipped), console)
     prepared = _finished(path, same, records)
-    console.print(
-        f"{path} is finished already, with these arguments; nothing to do.", soft_wrap=True, markup=False
-    )
+    told = f"{path} is finished already, with these arguments; nothing to do."
+    if any(map(files_of, records)) and not (path / ORIGINALS).exists():
+        told += " An earlier version made it: whether files of the set have changed since is not known."
+    console.print(told, soft_wrap=True, markup=False)
     return _shown(prepared, console)
 
 

@@ -307,7 +307,7 @@ def test_an_empty_split_is_named_with_the_remedy(partly_looked_at):
         module(partly_looked_at).setup("test")
     without = module(partly_looked_at)
     without.store.rows = without.store.rows[:2]
-    with pytest.raises(UserError, match="split val has no photograph with annotated lesions"):
+    with pytest.raises(UserError, match=r"split val has no photograph with annotated lesions.*3 patients"):
         without.setup("fit")
 
 

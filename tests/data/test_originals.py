@@ -97,7 +97,8 @@ def test_a_store_of_an_earlier_version_is_finished_all_the_same(root, tmp_path, 
     (store.path / "originals.csv").unlink()
     age(root / "masks/MA/a.png")
     make(root, store.path)
-    assert "finished already" in capsys.readouterr().out
+    assert "finished already" in (printed := capsys.readouterr().out)
+    assert "whether files of the set have changed since is not known" in printed
 
 
 def test_the_mask_of_idrids_disc_belongs_to_it_too(folder_of, photograph, mask):
