@@ -11,7 +11,7 @@ from retinalesion.data.field import lit_field
 from retinalesion.data.spots import regions_on
 from retinalesion.lesions import CODES
 from retinalesion.scores import LOWEST, STEPS, Counts
-from retinalesion.training.metrics import Counted, count, found_in, require_finite_output
+from retinalesion.training.metrics import Counted, count, found_in
 from retinalesion.training.tables import PhotographRow
 
 
@@ -46,12 +46,8 @@ def as_read(batch: dict[str, Any], logits: Tensor) -> Tensor:
         logits: (n, 8, h, w).
 
     Returns:
-        Logits with the lowest value there; a copy.
-
-    Raises:
-        UserError: as `require_finite_output` raises.
+        Logits with the lowest value there; a copy. NaN stays NaN wherever it is, so that `count` refuses it.
     """
-    require_finite_output(logits, batch["id"])
     logits = within_field(logits, batch["image"])
     return without_spots(logits, batch["camera"]) if "camera" in batch else logits
 
@@ -105,8 +101,8 @@ def within_field(logits: Tensor, image: Tensor) -> Tensor:
     """
     pictures = (image * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     size = (logits.shape[-2], logits.shape[-1])
-    lit = torch.from_numpy(np.stack([lit_field(rgb, size) for rgb in pictures]))
-    return torch.where(lit[:, None].to(logits.device), logits, logits.clamp(max=LOWEST))
+    lit = torch.from_numpy(np.stack([lit_field(rgb, size) for rgb in pictures])).to(logits.device)
+    return torch.minimum(logits, torch.where(lit, torch.inf, LOWEST)[:, None].to(logits.dtype))
 
 
 def without_spots(logits: Tensor, spots: Tensor) -> Tensor:

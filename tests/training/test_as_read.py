@@ -16,7 +16,7 @@ from retinalesion.reading.reader import Reader
 from retinalesion.report.prediction import ReadingWriter
 from retinalesion.training.calibration import calibrate
 from retinalesion.training.classification import LesionClassificationTask
-from retinalesion.training.counts import as_read, within_field
+from retinalesion.training.counts import LesionCounts, as_read, count_photographs, within_field
 from retinalesion.training.grading import GradingTask
 from retinalesion.training.segmentation import SegmentationTask
 
@@ -147,8 +147,11 @@ def test_a_score_of_what_is_not_finite_is_refused_by_name(kind, what, drawn_stor
     assert not (tmp_path / "test").exists()
 
 
-def test_what_is_not_finite_outside_the_field_is_seen_too():
-    logits = torch.zeros(1, 8, 32, 32)
+def test_what_is_not_a_number_outside_the_field_is_seen_too(drawn_store):
+    image = torch.from_numpy(drawn_store.image(drawn_store.rows[0].id)).permute(2, 0, 1)[None] / 255
+    logits = torch.zeros(1, 8, 96, 96)
     logits[0, 3, 0, 0] = float("nan")
+    planes = torch.zeros_like(logits, dtype=torch.bool)
+    batch = {"id": ["a"], "image": image, "planes": planes, "valid": ~planes, "grade": torch.tensor([0])}
     with pytest.raises(UserError, match="photograph a"):
-        as_read({"id": ["a"], "image": torch.zeros(1, 3, 32, 32)}, logits)
+        count_photographs(batch, as_read(batch, logits), LesionCounts())
