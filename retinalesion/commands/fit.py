@@ -196,6 +196,8 @@ class CommandLine(LightningCLI):
 
     def before_predict(self) -> None:
         """See that readings can be made, then have them written."""
+        others = [one for one in self.trainer.loggers if not isinstance(one, CSVLogger)]
+        self.trainer.loggers = others  # a prediction has no metrics, and its folder is for readings
         Model.of(self.model.trained)
         writer = ReadingWriter(self.config.predict.probabilities)
         self.trainer.callbacks.append(writer)  # type: ignore[attr-defined]
