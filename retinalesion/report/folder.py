@@ -5,6 +5,7 @@ called. What an earlier batch left steps aside into ``earlier`` and goes when th
 """
 
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ PICTURES = ("planes", "overlays", "probabilities", "report")
 
 _OURS = (*TABLES, *PICTURES, WORK)
 _FORMAT = 1
+_HALF = re.compile(r"\..+\.\d+\.part(\.|$)")  # as `files.replace_file` calls what it writes beside
 
 Asked = Mapping[str, Any]  # plain values by name; the names are told where they differ
 
@@ -58,6 +60,11 @@ class BatchFolder:
             what = f"holds things that nothing here says to be ours (no {MARK} of this version)"
         if what:
             raise UserError(f"{self.path} {what}. Name a new or an empty folder with --out.")
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether a batch was begun here."""
+        return self._state() is not None
 
     def is_whole(self, asked: Asked) -> bool:
         """Whether just this was asked for, and all of it is there."""
@@ -109,6 +116,9 @@ class BatchFolder:
         """
         state = self._state()
         assert state is not None, "begun before"
+        for left in self.path.rglob(".*.part*"):  # by writers that were killed
+            if _HALF.match(left.name):
+                left.unlink(missing_ok=True)
         self._mark(state["asked"], finished=True)
         self.clear_away()
 
@@ -156,7 +166,7 @@ class BatchFolder:
         """What lies there, but for locks and what killed writers left half-written."""
         if self.path.is_dir():
             for entry in self.path.iterdir():
-                if entry.name != LOCK and not (entry.name.startswith(".") and ".part" in entry.name):
+                if entry.name != LOCK and not _HALF.match(entry.name):
                     yield entry
 
 

@@ -9,7 +9,7 @@ from retinalesion.data.decode import SUFFIXES
 from retinalesion.data.store import BEGUN, Store, require_finished
 from retinalesion.errors import UserError
 from retinalesion.reading.stream import Item
-from retinalesion.report.folder import LINES, MARK
+from retinalesion.report.folder import LINES, MARK, BatchFolder
 
 
 def listed(photographs: Path | str | Sequence[Path | str], split: str, out: Path) -> list[Item]:
@@ -55,9 +55,8 @@ def _listed(named: Sequence[Path], split: str, out: Path) -> Iterator[Item]:
         elif path.is_dir():
             for begun in path.rglob(BEGUN):
                 require_finished(begun.parents[1])
-            ours = {out.resolve()}
-            for name in (LINES, MARK):
-                ours |= {lines.parent.resolve() for lines in path.rglob(name)}
+            ours = {out.resolve(), *(lines.parent.resolve() for lines in path.rglob(LINES))}
+            ours |= {mark.parent.resolve() for mark in path.rglob(MARK) if BatchFolder(mark.parent).is_ours}
             found = (file for file in path.rglob("*") if _is_photograph(file))
             files = sorted(file for file in found if ours.isdisjoint(file.resolve().parents))
             if not files:

@@ -314,3 +314,28 @@ def test_readings_are_read_from_their_file_when_they_are_asked_for(eyes):
     with pytest.raises(IndexError):
         readings[COUNT]
     assert list(Readings("nowhere.jsonl")) == []
+
+
+def test_photographs_beside_an_analysis_json_of_the_users_are_read(eyes):
+    Path("eyes/analysis.json").write_text("{}")
+    assert len(read()) == COUNT
+
+
+def test_a_path_of_three_hundred_characters_is_read(eyes):
+    deep = Path("eyes", "a" * 150, "b" * 150)
+    deep.mkdir(parents=True)
+    shutil.copy("eyes/p0.png", deep / "p0.png")
+    readings = read()
+    assert len(readings) == COUNT + 1
+    assert not any(reading.error for reading in readings)
+
+
+def test_what_a_killed_writer_left_half_written_goes(eyes, monkeypatch):
+    stopped_at(monkeypatch, (Outputs, "draw"), {3}, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        read()
+    left = [Path("out/.readings.csv.123.part.csv"), Path("out/planes/.p2.png.123.part.png")]
+    for file in left:
+        file.touch()
+    read()
+    assert not any(file.exists() for file in left)
