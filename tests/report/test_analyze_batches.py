@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import cv2
@@ -176,6 +177,33 @@ def test_on_a_full_disk_no_half_line_is_left(eyes, monkeypatch):
     assert len(Path("out/readings.jsonl").read_text().splitlines()) == 3
     assert not Path("out/planes/p3.png").exists()
     assert [reading.id for reading in read()] == [f"p{number}" for number in range(COUNT)]
+
+
+@pytest.mark.slow
+def test_on_a_disk_that_fills_at_five_sizes_it_goes_on_when_there_is_room(eyes):
+    def sized(size, how="remount,"):
+        words = ["mount", *(() if how else ("-t", "tmpfs")), "-o", f"{how}size={size}", "tmpfs", "disk"]
+        return subprocess.run(words, capture_output=True).returncode == 0
+
+    for number in range(COUNT, 30):
+        eye = np.random.default_rng(number).integers(70, 200, (70, 70, 3), np.uint8)
+        cv2.imwrite(str(eyes / f"p{number:02}.png"), eye)
+    read(out="whole")
+    Path("disk").mkdir()
+    if not sized("100k", how=""):
+        pytest.skip("no disk can be mounted here")
+    try:
+        for size in ("100k", "300k", "500k", "700k", "900k"):
+            assert sized(size)
+            with pytest.raises(UserError, match="No space left"):
+                read(out="disk/out")
+            kept = {reading.id for reading in Readings("disk/out/readings.jsonl")}
+            assert {file.stem for file in Path("disk/out/planes").iterdir()} == kept
+        assert sized("50m")
+        read(out="disk/out")
+        assert everything_in("disk/out") == everything_in("whole")
+    finally:
+        subprocess.run(["umount", "disk"], check=True)
 
 
 def test_finished_it_is_not_read_again_unless_it_is_asked_for(eyes, reader):
