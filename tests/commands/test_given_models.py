@@ -53,7 +53,11 @@ def hostile(kind, file):
         file.write_text(f"model: !!python/object/apply:pathlib.Path.touch [{Path('made').absolute()}]\n")
 
 
-@pytest.mark.parametrize("kind", ["pickle", "torch", "old torch", "yaml"])
+# the other two kinds are told apart by the reader of checkpoints alone, which has tests of its own
+KINDS = ["torch", "yaml", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("pickle", "old torch"))]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("option", OPTIONS)
 def test_no_option_that_takes_a_file_runs_what_is_in_it(
     option, kind, run, drawn_store, tmp_path, monkeypatch, refused, tiny
