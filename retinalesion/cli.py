@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: as typed after ``retinalesion``; by default those of this process.
 
     Returns:
-        The exit status: 0, or 2 for a mistake that the printed message explains.
+        The exit status: 0, 2 for a mistake that the printed message explains, or 130 where Ctrl-C ended it.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0] in ("--version", "-V"):
@@ -55,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         module = import_module(f"retinalesion.commands.{COMMANDS[name].module}")
         module.main(name, given)
+    except KeyboardInterrupt:
+        print("retinalesion: ended by Ctrl-C.", file=sys.stderr)
+        return 130
     except UserError as error:
         return _refuse(str(error))
     except argparse.ArgumentError as error:

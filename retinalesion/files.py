@@ -46,6 +46,13 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
             beside.unlink()
 
 
+def sweep(folder: Path) -> None:
+    """Remove what killed writers left beside; the folder must be `locked`."""
+    for part in folder.rglob(".*.part*"):
+        with suppress(OSError):
+            part.unlink()
+
+
 def _unwritable(path: Path, error: OSError) -> UserError:
     return UserError(
         f"{path}: cannot be written ({error.strerror or error}). "

@@ -2,16 +2,22 @@
 
 import logging
 import shlex
+import signal
 import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from traceback import walk_tb
 from typing import Any, cast
 
 from jsonargparse import ActionYesNo, Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from retinalesion.commands.configs import config_of
 from retinalesion.commands.drawn import drawn_store
@@ -28,6 +34,7 @@ from retinalesion.networks.encoder import Encoder
 from retinalesion.networks.tables import LESION_MODELS_FOR, SEGMENTERS, names_in, segmenter
 from retinalesion.reading.reader import Model
 from retinalesion.report.prediction import ReadingWriter
+from retinalesion.training.ending import end_of
 from retinalesion.training.grading import GradingTask
 from retinalesion.training.segmentation import SegmentationTask
 
@@ -40,9 +47,50 @@ def main(name: str, arguments: Sequence[str]) -> None:
     Raises:
         UserError: whatever the user can mend.
         argparse.ArgumentError: an argument or a value in a config is wrong.
+        SystemExit: with 130 on Ctrl-C, with 143 on SIGTERM.
     """
     _show_log()
-    CommandLine(name, Session.of(name, arguments, {"data": FundusDataModule, "trainer": Trainer}))
+    session = Session.of(name, arguments, {"data": FundusDataModule, "trainer": Trainer})
+    is_first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
+    try:
+        if name == "fit" and is_first and not session.asks_for_help:
+            with session.run.held():
+                _fit(session)
+        else:
+            CommandLine(name, session)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if not (status := _status_of(stop)):
+            raise
+        if name == "fit" and is_first:
+            _tell_how_to_go_on(session.run)
+        raise SystemExit(status) from None
+
+
+def _fit(session: Session) -> None:
+    run = session.run
+    if session.checkpoint is None:
+        run.require_untrained()
+    elif session.is_unchanged and run.mark.is_file():
+        log.info(
+            "%s is finished already: nothing to do. It would go on with more --trainer.max_steps.", run.path
+        )
+        return
+    CommandLine("fit", session)
+
+
+def _status_of(stop: BaseException) -> int:
+    """130 for Ctrl-C, 143 for SIGTERM; 0 for what is neither. Lightning makes 1 and 0 of them."""
+    if isinstance(stop, SIGTERMException):
+        return int(stop.code or 128 + signal.SIGTERM)
+    is_ctrl_c = isinstance(stop, KeyboardInterrupt) or isinstance(stop.__context__, KeyboardInterrupt)
+    return 128 + signal.SIGINT if is_ctrl_c else 0
+
+
+def _tell_how_to_go_on(run: Run) -> None:
+    if (run.checkpoints / "last.ckpt").is_file():
+        log.info("Go on with:\n  retinalesion fit --resume %s", shlex.quote(str(run.path)))
+    else:
+        log.info("There is no checkpoint yet: the same command begins anew.")
 
 
 def _show_log() -> None:
@@ -171,15 +219,22 @@ class CommandLine(LightningCLI):
         folder = "" if self.subcommand == "fit" else self.subcommand
         csv = CSVLogger(self.session.run.path, name="", version=folder)
         named = _listed(self._get(self.config_init, "trainer")["logger"])
-        return super().instantiate_trainer(
-            default_root_dir=self.session.run.path,
-            logger=[csv, *(logger for logger in named if isinstance(logger, Logger))],
-            **kwargs,
-        )
+        try:
+            return super().instantiate_trainer(
+                default_root_dir=self.session.run.path,
+                logger=[csv, *(logger for logger in named if isinstance(logger, Logger))],
+                **kwargs,
+            )
+        except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
+            raise UserError(_of_trainer(error)) from error
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:
             super()._run_subcommand(subcommand)
+        except (MisconfigurationException, TypeError, ValueError) as error:
+            if not _is_said_by_lightning(error):
+                raise
+            raise UserError(_of_trainer(error)) from error
         except RuntimeError as error:
             if "loading state_dict" not in str(error):
                 raise
@@ -203,11 +258,15 @@ class CommandLine(LightningCLI):
         self.trainer.callbacks.append(writer)  # type: ignore[attr-defined]
 
     def _open_run(self, run: Run) -> None:
+        self.steps_before = 0
         if self.session.checkpoint is None:
             replace_file(run.config, lambda beside: beside.write_text(self.resolved, "utf-8"))
         else:
-            steps = read_checkpoint(self.session.checkpoint).step
-            run.go_on_with_metrics(cast(CSVLogger, self.trainer.loggers[0]), steps)
+            self.steps_before = read_checkpoint(self.session.checkpoint).step
+            run.go_on_with_metrics(cast(CSVLogger, self.trainer.loggers[0]), self.steps_before)
+        # Once it trains, it is no longer what the mark says.
+        unmark = LambdaCallback(on_train_batch_start=lambda *_: run.mark.unlink(missing_ok=True))
+        self.trainer.callbacks.append(unmark)  # type: ignore[attr-defined]
         written = logging.FileHandler(run.path / "log", encoding="utf-8")
         written.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         for name in ("lightning.pytorch", "lightning.fabric", "retinalesion", "py.warnings"):
@@ -216,16 +275,35 @@ class CommandLine(LightningCLI):
         log.info("Run %s on store %s", run.path, self.datamodule.path)
 
     def after_fit(self) -> None:
-        """Mark the run as finished and say what comes next."""
+        """Mark the run as finished where its end was planned, and say what comes next."""
         run, steps = self.session.run, self.trainer.global_step
         if not self.trainer.is_global_zero or not run.checkpoints.is_dir():  # a dry run leaves none
             return
-        # AdamW's run has a fixed length, and its averaged weights of the end count.
-        run.finish("last" if self.model.optimizer == "adamw" else "best", steps)
+        if steps == self.steps_before:
+            log.info("Nothing to do: %s has ended after %d steps.", run.path, steps)
         if self.random_weights_instead:
             log.info("Trained from random weights, since ImageNet's could not be fetched: expect low scores.")
+        end = end_of(self.trainer, self.model)
+        if not end.planned:
+            log.info("Not marked as finished, since %s cut it off. Go on with:", end.cause)
+            log.info("  retinalesion fit --resume %s --trainer.max_epochs -1", shlex.quote(str(run.path)))
+            return
+        if not run.mark.is_file():
+            # AdamW's run has a fixed length, and its averaged weights of the end count.
+            best = self.model.optimizer != "adamw" and (run.checkpoints / "best.ckpt").is_file()
+            run.finish("best" if best else "last", steps)
         log.info("Finished after %d steps. Its scores on the test photographs:", steps)
         log.info("  retinalesion test --run %s", shlex.quote(str(run.path)))
+
+
+def _is_said_by_lightning(error: Exception) -> bool:
+    """Whether Lightning raised it itself, as it does where settings contradict each other."""
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__", "")).startswith("lightning.")
+
+
+def _of_trainer(error: Exception) -> str:
+    return f"the trainer's settings do not go together: {' '.join(str(error).split())}"
 
 
 def newest_lesion_net(networks: Collection[str] = SEGMENTERS) -> Path:

@@ -1,19 +1,25 @@
 """The folder of a run, ``runs/NAME/``: its files, and which run is meant where none is named."""
 
 import csv
+import itertools
+import logging
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retinalesion.errors import UserError
-from retinalesion.files import replace_file
+from retinalesion.files import locked, replace_file, sweep
 
 if TYPE_CHECKING:  # for commands that need no Lightning
     from lightning.pytorch.loggers import CSVLogger
 
 RUNS = Path("runs")
+
+log = logging.getLogger("retinalesion")
 
 
 @dataclass(frozen=True)
@@ -33,10 +39,52 @@ class Run:
         return cls(path if path.is_dir() or len(path.parts) > 1 else RUNS / name)
 
     @classmethod
-    def new(cls) -> "Run":
-        """A run named by the time; a job of Slurm keeps its name when it is queued again."""
-        job = os.environ.get("SLURM_JOB_ID")
-        return cls(RUNS / (f"slurm-{job}" if job else time.strftime("%Y-%m-%d_%H-%M-%S")))
+    def new(cls, make: bool = True) -> "Run":
+        """A run named by the time; a job of Slurm keeps its name when it is queued again.
+
+        Args:
+            make: make the folder, so that nobody else takes the name.
+        """
+        if job := os.environ.get("SLURM_JOB_ID"):
+            return cls(RUNS / f"slurm-{job}")
+        now = name = time.strftime("%Y-%m-%d_%H-%M-%S")
+        for number in itertools.count(2):
+            run = cls(RUNS / name)
+            try:
+                if make:
+                    run.path.mkdir(parents=True)
+                return run
+            except FileExistsError:
+                name = f"{now}-{number}"
+        raise AssertionError("numbers have an end")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Have the run to oneself; a folder that stays empty is no run.
+
+        Raises:
+            UserError: another process trains it, or its folder cannot be written.
+        """
+        try:
+            with locked(self.path):
+                sweep(self.path)
+                yield
+        finally:
+            with suppress(OSError):
+                self.path.rmdir()
+
+    def require_untrained(self) -> None:
+        """See that a fresh fit may have the folder.
+
+        Raises:
+            UserError: something was trained there.
+        """
+        if any(self.checkpoints.glob("*.ckpt")) or self.mark.is_file():
+            raise UserError(
+                f"{self.path} holds a run. Go on with --resume {self.path}, or name another with --run."
+            )
+        if self.config.is_file():
+            log.info("%s holds a run that ended before its first checkpoint: it begins anew.", self.path)
 
     @classmethod
     def newest_finished(cls) -> "Run":
@@ -85,8 +133,21 @@ class Run:
             there = ", ".join(sorted(run.parent.name for run in RUNS.glob("*/config.yaml")))
             raise UserError(f"{self.path}: no such run. In {RUNS.absolute()} there are: {there or 'none'}.")
         if not file.is_file():
-            raise UserError(f"{file}: not there; a run has checkpoints after its first validation.")
+            raise UserError(
+                f"{file}: not there; a run has checkpoints after its first validation. Where it ended "
+                f"before, it begins anew by the command that began it, with --run {self.path}."
+            )
         return file
+
+    @property
+    def latest(self) -> Path:
+        """The checkpoint to go on from: the last one, or what was saved since on Slurm's signal.
+
+        Raises:
+            UserError: as `checkpoint` raises.
+        """
+        last = self.checkpoint("last")
+        return max([last, *self.path.glob("hpc_ckpt_*.ckpt")], key=lambda file: file.stat().st_mtime_ns)
 
     @property
     def result(self) -> Path:

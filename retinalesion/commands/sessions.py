@@ -18,7 +18,8 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from retinalesion.commands.configs import find_config
 from retinalesion.commands.runs import Run
 from retinalesion.errors import UserError
-from retinalesion.networks.checkpoint import read_checkpoint
+from retinalesion.networks.checkpoint import find, read_checkpoint
+from retinalesion.training.grading import GradingTask
 from retinalesion.training.tasks import task_of
 
 log = logging.getLogger("retinalesion")
@@ -33,12 +34,19 @@ class Session:
         arguments: complete, as LightningCLI takes them.
         task: the class that trains the network.
         checkpoint: to resume or to use.
+        is_unchanged: a resumed run, with nothing typed that could make it longer.
     """
 
     run: Run
     arguments: list[str]
     task: type
     checkpoint: Path | None = None
+    is_unchanged: bool = False
+
+    @property
+    def asks_for_help(self) -> bool:
+        """Whether nothing is to be done but to show the options."""
+        return _asks_for_help(self.arguments)
 
     @classmethod
     def of(
@@ -71,41 +79,60 @@ class Session:
 
 
 def _to_fit(own: argparse.Namespace, rest: list[str], task: type) -> Session:
-    if own.resume:
-        run = Run.named(own.resume)
-        checkpoint = run.checkpoint("last")
-        settings = read_checkpoint(checkpoint).settings
-        return Session(run, _arguments(run, rest, checkpoint), task_of(settings["network"]), checkpoint)
     if own.ckpt_path:
         raise UserError("fit --ckpt_path: name the run to go on with instead, with --resume runs/NAME.")
-    run = Run.named(own.run) if own.run else Run.new()
-    queued_again = "SLURM_RESTART_COUNT" in os.environ
-    if run.config.exists() and not queued_again and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-        raise UserError(
-            f"{run.path} holds a run. Go on with --resume {run.path}, or name another with --run."
-        )
+    if own.resume:
+        named = Path(own.resume)
+        if named.is_file():  # best.ckpt, say
+            return _to_resume(Run(named.absolute().parent.parent), named, rest, is_unchanged=False)
+        run = Run.named(own.resume)
+        return _to_resume(run, run.latest, rest, is_unchanged=not rest)
+    is_first = rank_zero_only.rank == 0 and not _asks_for_help(rest)  # type: ignore[attr-defined]
+    run = Run.named(own.run) if own.run else Run.new(make=is_first)
+    if "SLURM_RESTART_COUNT" in os.environ and any(run.checkpoints.glob("last.ckpt")):
+        log.info("Queued again by Slurm: %s goes on.", run.path)
+        return _to_resume(run, run.latest, rest, is_unchanged=True)
     return Session(run, rest, task)
 
 
+def _to_resume(run: Run, checkpoint: Path, rest: list[str], is_unchanged: bool) -> Session:
+    settings = read_checkpoint(checkpoint).settings
+    words = _arguments(run.config, [], rest, checkpoint)
+    return Session(run, words, task_of(settings["network"]), checkpoint, is_unchanged)
+
+
 def _to_use(own: argparse.Namespace, rest: list[str], task: type) -> Session:
-    if {"-h", "--help"} & set(rest):
+    if _asks_for_help(rest):
         return Session(Run(Path()), rest, task)
     if own.ckpt_path:
-        checkpoint = Path(own.ckpt_path)
+        checkpoint = find(own.ckpt_path)
         run = Run.named(own.run) if own.run else Run(checkpoint.absolute().parent.parent)
     else:
         run = Run.named(own.run) if own.run else Run.newest_finished()
         checkpoint = run.result
-    settings = read_checkpoint(checkpoint).settings
+    contents = read_checkpoint(checkpoint)
+    settings = contents.settings
+    task = task_of(settings["network"])
     log.info("Using %s", checkpoint)
-    words = _arguments(run, ["--model", json.dumps(settings), *rest], checkpoint)
-    return Session(run, words, task_of(settings["network"]), checkpoint)
+    own_words = ["--model", json.dumps(settings)]
+    if not own.ckpt_path:
+        return Session(run, _arguments(run.config, own_words, rest, checkpoint), task, checkpoint)
+    # What lies beside a file from elsewhere is not asked: it could name loggers, callbacks and stores.
+    if task is GradingTask:
+        own_words += ["--data.truth", "grade"]
+    if side := contents.about.get("side"):
+        own_words += ["--data.side", str(side)]
+    return Session(run, _arguments(None, own_words, rest, checkpoint), task, checkpoint)
 
 
-def _arguments(run: Run, rest: list[str], checkpoint: Path) -> list[str]:
+def _asks_for_help(words: Sequence[str]) -> bool:
+    return bool({"-h", "--help"} & set(words))
+
+
+def _arguments(config: Path | None, own_words: list[str], rest: list[str], checkpoint: Path) -> list[str]:
     """What stands later wins: the run's config, the checkpoint's settings, then what was typed."""
-    config = ["--config", str(run.config)] if run.config.is_file() else []
-    return [*config, *rest, "--ckpt_path", str(checkpoint)]
+    configs = ["--config", str(config)] if config and config.is_file() else []
+    return [*configs, *own_words, *rest, "--ckpt_path", str(checkpoint)]
 
 
 def _with_configs_found(arguments: Sequence[str]) -> tuple[list[str], dict[Path, dict[str, Any]]]:
@@ -117,7 +144,11 @@ def _with_configs_found(arguments: Sequence[str]) -> tuple[list[str], dict[Path,
             config = find_config(word)
             configs[config] = _read_config(config)
             words[place] = str(config)
-    return words, configs
+    of_configs = {place for place, word in enumerate(words) if word in ("--config", "-c")}
+    # Configs first, so that what was typed wins wherever it stood.
+    first = [place in of_configs or place - 1 in of_configs for place in range(len(words))]
+    order = sorted(range(len(words)), key=lambda place: not first[place])
+    return [words[place] for place in order], configs
 
 
 def _network_in(words: Sequence[str], configs: Iterable[Mapping[str, Any]]) -> str:

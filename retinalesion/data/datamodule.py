@@ -2,6 +2,7 @@
 
 import math
 import os
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any, Literal, cast
@@ -199,6 +200,12 @@ class TrainingLoader(DataLoader[Batch]):
         """Nothing to do: the trainer counts."""
 
 
+def _leave_signals_to_the_trainer(worker: int) -> None:
+    """Ctrl-C goes to all processes of a terminal, Slurm's SIGTERM to all of a job."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 class FundusDataModule(LightningDataModule):
     """Batches out of a store.
 
@@ -387,7 +394,8 @@ class FundusDataModule(LightningDataModule):
         if workers:
             # The cores are taken; and here, since a forked worker that sets it waits for threads left behind.
             cv2.setNumThreads(1)
-        return {"num_workers": workers, "pin_memory": cuda, "persistent_workers": workers > 0}
+        how: dict[str, Any] = {"num_workers": workers, "pin_memory": cuda, "persistent_workers": workers > 0}
+        return {**how, "worker_init_fn": _leave_signals_to_the_trainer}
 
     def train_dataloader(self) -> TrainingLoader:
         """Endless draws, `batches` batches an epoch."""

@@ -65,6 +65,11 @@ class RunCheckpoint(ModelCheckpoint):
             self.dirpath = str(run / "checkpoints")
         super().setup(trainer, pl_module, stage)
 
+    def save_now(self, trainer: Trainer) -> None:
+        """Write the checkpoint, unless it holds this step or there is nothing to keep."""
+        if trainer.global_step and not self._should_skip_saving_checkpoint(trainer):
+            self._save_checkpoint(trainer, self.format_checkpoint_name({}))
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the best score; Lightning would forget it where the run's folder has been moved."""
 

@@ -51,6 +51,16 @@ class TwoStageSchedule(Callback):
         self.best, self.since_fall = state_dict["best"], state_dict["since_fall"]
         self.since_best = state_dict["since_best"]
 
+    @property
+    def is_at_its_end(self) -> bool:
+        """Whether there were as many validations without improvement as stop the fit."""
+        return self.since_best >= self.stop_patience
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A run that has stopped, resumed, stays stopped."""
+        if self.is_at_its_end:
+            trainer.should_stop = True
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count this validation."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
@@ -67,7 +77,7 @@ class TwoStageSchedule(Callback):
         self.since_best += 1
         if self.since_fall >= self.patience:
             self._fall(trainer, pl_module)
-        if self.since_best >= self.stop_patience:
+        if self.is_at_its_end:
             rank_zero_info(f"Stopping: {self.since_best} validations without improvement on {self.best:.4f}.")
             trainer.should_stop = True
 
@@ -81,14 +91,6 @@ class TwoStageSchedule(Callback):
         if getattr(task, "stage", None) == "dice":
             task.to_dual()  # type: ignore[operator]
             self.best, self.since_best = -math.inf, 0
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say so where the second stage never came."""
-        if getattr(pl_module, "stage", None) == "dice":
-            rank_zero_info(
-                "The score kept improving, so the rate never fell and the dual loss never came: "
-                "best.ckpt is the best of the Dice stage. A longer run would get there."
-            )
 
 
 class SwitchAtShare(Callback):

@@ -19,6 +19,7 @@ from retinalesion.networks.checkpoint import FORMAT, Checkpoint, read_weights, r
 from retinalesion.scores import Array
 from retinalesion.training.checkpoints import checkpoints, take_whole_files
 from retinalesion.training.costs import TestCosts
+from retinalesion.training.ending import Ending
 from retinalesion.training.finite import Finite, require_finite
 from retinalesion.training.schedule import cosine, schedule
 from retinalesion.training.seen import Prints, Seen, ids_among, in_short
@@ -84,8 +85,24 @@ class Task(LightningModule):
         raise NotImplementedError
 
     def setup(self, stage: str) -> None:
-        """Before any checkpoint is restored: let it be read as everywhere here, exported files too."""
-        take_whole_files(self.trainer)
+        """See that the trainer's settings are such that the task can work, and that it reads our files.
+
+        Raises:
+            UserError: they are not.
+        """
+        take_whole_files(self.trainer)  # before any checkpoint is restored: exported files are read too
+        precision = str(self.trainer.precision)
+        if precision.endswith("-true") and precision != "32-true":
+            raise UserError(
+                f"trainer.precision {precision}: images and losses are float32 here. Use 32-true, or "
+                "bf16-mixed or 16-mixed, which save as much."
+            )
+        draws = getattr(self.trainer, "datamodule", None) is not None
+        if draws and getattr(self.trainer, "overfit_batches", 0):
+            raise UserError(
+                "trainer.overfit_batches: the data module draws by itself. For a trial on few batches set "
+                "data.batches and trainer.limit_val_batches."
+            )
 
     def on_fit_start(self) -> None:
         """Begin, or see that a checkpoint goes on with the photographs that it was trained on.
@@ -140,7 +157,8 @@ class Task(LightningModule):
     def configure_callbacks(self) -> list[Callback]:
         """Schedule, checkpoints and tables, the same from the command line and from a notebook."""
         kept = checkpoints(self.ranking, self.trainer)
-        return [*schedule(self.optimizer, self.trainer), Finite(), *kept, TestCosts(), TestTables()]
+        led = [*schedule(self.optimizer, self.trainer), Finite(), Ending()]
+        return [*led, *kept, TestCosts(), TestTables()]
 
     def configure_optimizers(self) -> Any:
         """SGD as in section 4.1, or AdamW with warm-up and cosine by step.
