@@ -72,6 +72,7 @@ class Run:
         finally:
             with suppress(OSError):
                 self.path.rmdir()
+                RUNS.rmdir()
 
     def require_untrained(self) -> None:
         """See that a fresh fit may have the folder.

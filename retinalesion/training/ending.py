@@ -62,7 +62,7 @@ class Ending(Callback):
 
     def __init__(self) -> None:
         self.asked: int | None = None  # the signal that asks for an end
-        self.interval: int | None = None  # of validations, in epochs, while the last one overrides it
+        self.intervals: dict[str, Any] = {}  # of validations, while the last one overrides them
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen; Lightning puts the earlier handlers back when the fit ends."""
@@ -96,15 +96,25 @@ class Ending(Callback):
         loop = trainer.fit_loop.epoch_loop
         if loop._should_accumulate():
             return
-        epochs = trainer.max_epochs or -1
-        is_last_of_all = loop._num_ready_batches_reached() and trainer.current_epoch + 1 == epochs
-        if is_last_of_all or 0 < trainer.max_steps <= trainer.global_step:
-            trainer.should_stop = True
-        if trainer.should_stop and trainer.check_val_every_n_epoch is not None:
-            self.interval, trainer.check_val_every_n_epoch = trainer.check_val_every_n_epoch, 1
         fetcher: Any = trainer.fit_loop._data_fetcher
+        if not loop._should_check_val_fx(fetcher) and self._is_last_step(trainer):
+            # Not by `should_stop`, with which Lightning would log a step that an unbroken run does not.
+            every_epoch = None if trainer.check_val_every_n_epoch is None else 1
+            now = {
+                "check_val_every_n_epoch": every_epoch,
+                "val_check_batch": 1,
+                "_val_check_time_interval": None,
+            }
+            self.intervals = {name: getattr(trainer, name) for name in now}
+            vars(trainer).update(now)
         if not loop._should_check_val_fx(fetcher):  # else it would end in the middle of the validation
             self._end_if_asked(trainer)
+
+    @staticmethod
+    def _is_last_step(trainer: Trainer) -> bool:
+        is_epochs_end = trainer.fit_loop.epoch_loop._num_ready_batches_reached()
+        is_last_epoch = is_epochs_end and trainer.current_epoch + 1 == trainer.max_epochs
+        return trainer.should_stop or is_last_epoch or 0 < trainer.max_steps <= trainer.global_step
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End where it was asked for."""
@@ -117,8 +127,8 @@ class Ending(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say what ended the fit, and what was not done."""
-        if self.interval is not None:
-            trainer.check_val_every_n_epoch, self.interval = self.interval, None
+        vars(trainer).update(self.intervals)
+        self.intervals = {}
         undone = _undone(trainer, pl_module)
         if undone:
             done = (

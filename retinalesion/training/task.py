@@ -98,7 +98,7 @@ class Task(LightningModule):
                 "bf16-mixed or 16-mixed, which save as much."
             )
         draws = getattr(self.trainer, "datamodule", None) is not None
-        if draws and getattr(self.trainer, "overfit_batches", 0):
+        if draws and getattr(self.trainer, "overfit_batches", False):
             raise UserError(
                 "trainer.overfit_batches: the data module draws by itself. For a trial on few batches set "
                 "data.batches and trainer.limit_val_batches."

@@ -27,6 +27,20 @@ def validated(run):
         return [int(row["step"]) for row in csv.DictReader(lines) if row["val/pixel_f1"]]
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, tiny):
+    """Where the user works: not where others look for the newest run."""
+    path = tmp_path_factory.mktemp("ends")
+    (path / "tiny.yaml").write_text(tiny())
+    return path
+
+
+@pytest.fixture(autouse=True)
+def here(place, monkeypatch):
+    monkeypatch.chdir(place)
+    return place
+
+
 @pytest.fixture
 def fit(drawn_store):
     """Fit by the tiny config, at a side that is quick."""
@@ -38,9 +52,9 @@ def fit(drawn_store):
 
 
 @pytest.fixture
-def copy(run, request):
+def copy(run, tmp_path):
     """A copy of the finished run."""
-    path = run.parent / f"copy-{request.node.name[:60]}"
+    path = tmp_path / "copy"
     return Path(shutil.copytree(run, path, copy_function=shutil.copy2))
 
 
