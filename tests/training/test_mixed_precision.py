@@ -24,8 +24,8 @@ TASKS = {
     "grades": lambda: GradingTask("plain", "test_resnet", None, optimizer="adamw", rate=0.005),
 }
 BATCH = {"lesions": 4, "grades": 8}
-# What half precision may cost, of pixel F1 and of kappa on all 60 photographs. Four seeds in float32 gave 0.18 to
-# 0.21 and 0.82 to 0.87; half precision gave 0.20 twice, and 0.75 to 0.89.
+# What half precision may cost, of pixel F1 and of kappa on all 60 photographs. Four seeds in float32 gave
+# 0.18 to 0.21 and 0.82 to 0.87; half precision gave 0.20 twice, and 0.75 to 0.89.
 MARGIN = {"lesions": 0.05, "grades": 0.15}
 
 
