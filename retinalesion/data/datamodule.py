@@ -16,13 +16,13 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 from retinalesion.data.augment import ZOOM, augment, resize, unpack, window_of
+from retinalesion.data.batch import Batch, Packed, Sample
 from retinalesion.data.splits import folds_of
 from retinalesion.data.spots import Spot, spots_drawn, spots_in
 from retinalesion.data.store import Row, Store
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES, NO_GRADE
 
-Batch = dict[str, Any]
 BLANK = -1  # in evaluation: no photograph, only there so that all processes have as many batches
 MOST_IMBALANCE = 100.0  # of weights for marked pixels
 
@@ -34,7 +34,7 @@ def _shuffled(seed: int, turn: int, count: int) -> NDArray[np.int64]:
 
 def _sample(
     store: Store, row: Row, spots: Sequence[Spot] = (), window: tuple[int, int, int] | None = None
-) -> Batch:
+) -> Sample:
     """A photograph, or a square window (left, top, side) of it, as stored: uint8, planes packed.
 
     What a window has outside the photograph is black and ignored.
@@ -71,7 +71,7 @@ def _cut(pixels: NDArray[np.uint8], window: tuple[int, int, int], fill: int) -> 
     return np.asarray(cv2.copyMakeBorder(inside, *edges, cv2.BORDER_CONSTANT, value=(fill,) * 3), np.uint8)
 
 
-class Draws(Dataset[Batch]):
+class Draws(Dataset[Sample]):
     """Training samples by their position in the draw order: the same position, the same sample.
 
     Args:
@@ -100,7 +100,7 @@ class Draws(Dataset[Batch]):
         having = {code: [row for row in rows if row.pixels.get(code)] for code in CODES}
         self.having = {code: some for code, some in having.items() if some}
 
-    def __getitem__(self, draw: int) -> Batch:
+    def __getitem__(self, draw: int) -> Sample:
         turn, place = divmod(draw, len(self.rows))
         row = self.rows[_shuffled(self.seed, turn, len(self.rows))[place]]
         window = None
@@ -119,7 +119,7 @@ class Draws(Dataset[Batch]):
         return {**_sample(self.store, row, self.spots.get(row.id, ()), window), "draw": draw}
 
 
-class Photographs(Dataset[Batch]):
+class Photographs(Dataset[Sample]):
     """Whole photographs in order, for evaluation.
 
     Args:
@@ -134,11 +134,11 @@ class Photographs(Dataset[Batch]):
     ) -> None:
         self.store, self.rows, self.spots, self.apart = store, rows, spots, apart
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> Sample:
         if index == BLANK:
             square = torch.zeros(self.store.side, self.store.side, dtype=torch.uint8)
-            blank = {"image": square[..., None].expand(-1, -1, 3), "planes": square, "ignored": square}
-            return {**blank, "annotated": 0, "grade": NO_GRADE, "id": ""}
+            image = square[..., None].expand(-1, -1, 3)
+            return Sample(image=image, planes=square, ignored=square, annotated=0, grade=NO_GRADE, id="")
         row = self.rows[index]
         spots = self.spots.get(row.id, ())
         if self.apart is None or not spots:
@@ -189,7 +189,7 @@ class Share(DistributedSampler[int]):
         return iter(padded[self.rank :: self.num_replicas])
 
 
-class TrainingLoader(DataLoader[Batch]):
+class TrainingLoader(DataLoader[Sample]):
     """A loader that Lightning may resume in mid-epoch; `DrawOrder` knows where, so there is no state."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -410,7 +410,7 @@ class FundusDataModule(LightningDataModule):
 
     def evaluation_dataloader(
         self, split: str, *, truth: bool = True, apart: bool = False
-    ) -> DataLoader[Batch]:
+    ) -> DataLoader[Sample]:
         """Whole photographs of a split, one at a time, each in one process only.
 
         Args:
@@ -424,19 +424,19 @@ class FundusDataModule(LightningDataModule):
         share = Share(len(rows), processes, rank)
         return DataLoader(photographs, sampler=share, **self._loader_options())
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> DataLoader[Sample]:
         """Whole photographs of ``val``."""
         return self.evaluation_dataloader("val")
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> DataLoader[Sample]:
         """Whole photographs of the split to evaluate."""
         return self.evaluation_dataloader(self.evaluate, apart=True)
 
-    def predict_dataloader(self) -> DataLoader[Batch]:
+    def predict_dataloader(self) -> DataLoader[Sample]:
         """Whole photographs of the split to evaluate, with truth or without."""
         return self.evaluation_dataloader(self.evaluate, truth=False)
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+    def on_after_batch_transfer(self, batch: Packed, dataloader_idx: int) -> Batch:
         """Unpack, bring to the side, augment when training; all on the device."""
         image = batch["image"].permute(0, 3, 1, 2).float() / 255
         planes, kept = batch["planes"][:, None], ~batch["ignored"][:, None]
@@ -449,7 +449,13 @@ class FundusDataModule(LightningDataModule):
             image, planes, kept = augment(image, planes, kept, *how)
         valid = unpack(kept & batch["annotated"].to(torch.uint8).view(-1, 1, 1, 1))
         planes = unpack(planes)
-        made = {"image": image, "planes": planes, "valid": valid, "grade": batch["grade"], "id": batch["id"]}
+        made: Batch = {
+            "image": image,
+            "planes": planes,
+            "valid": valid,
+            "grade": batch["grade"],
+            "id": batch["id"],
+        }
         if "camera" in batch:
             made["camera"] = unpack(batch["camera"][:, None])
         return made

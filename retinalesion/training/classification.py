@@ -1,11 +1,12 @@
 """`LesionClassificationTask`: logits to loss, score and step for lesions of whole photographs."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from retinalesion import scores
+from retinalesion.data.batch import Batch, Labels, Truth
 from retinalesion.networks.abn import LesionABN
 from retinalesion.networks.base import LesionClassifier, answer, taught
 from retinalesion.networks.tables import lesion_classifier
@@ -14,8 +15,6 @@ from retinalesion.training.lesion_task import LesionTask
 from retinalesion.training.losses import classification_dice_loss
 from retinalesion.training.metrics import count
 from retinalesion.training.tables import IMAGE_LEVEL, ImageRow, PhotographRow
-
-Batch = dict[str, Any]
 
 
 class LesionClassificationTask(LesionTask):
@@ -100,28 +99,22 @@ class LesionClassificationTask(LesionTask):
         """Count, and keep a row per photograph."""
         self.seen_side = batch["image"].shape[-1]
         logits = _as_maps(self(batch["image"]))
-        told = {name: batch[name] for name in ("id", "grade")}  # without maps, spots have no place
-        self.rows += count_photographs({**told, **image_labels(batch)}, logits, self.counts, ImageRow)
-
-    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """By ``id``: ``present`` float32 (n, 8), and ``attention`` (n, 1, h, w), None without ABN.
-
-        Both are probabilities; the attention map is at stride 16 of the image as the network sees it.
-        """
-        return {"id": batch["id"], **self.trained.answers(batch["image"])._asdict()}
+        # Without maps, spots have no place.
+        labels: Labels = {**image_labels(batch), "grade": batch["grade"], "id": batch["id"]}
+        self.rows += count_photographs(labels, logits, self.counts, ImageRow)
 
 
-def image_labels(batch: Batch) -> dict[str, Tensor]:
+def image_labels(batch: Truth) -> Truth:
     """Labels of whole photographs as maps of one pixel, so that losses and counts of maps serve them too.
 
     Args:
-        batch: ``planes`` and ``valid``, bool (n, 8, h, w).
+        batch: of `FundusDataModule`.
 
     Returns:
         ``planes`` bool (n, 8, 1, 1), present; ``valid`` likewise, known.
     """
-    maps = {"planes": batch["planes"] & batch["valid"], "valid": batch["valid"]}
-    return {name: _as_maps(map.flatten(2).any(2)) for name, map in maps.items()}
+    shown, known = batch["planes"] & batch["valid"], batch["valid"]
+    return {"planes": _as_maps(shown.flatten(2).any(2)), "valid": _as_maps(known.flatten(2).any(2))}
 
 
 def _as_maps(of_photographs: Tensor) -> Tensor:

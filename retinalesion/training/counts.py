@@ -1,12 +1,11 @@
 """From a batch of lesion maps to counts over the set and a row per photograph."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from retinalesion.data.batch import Batch, Labels
 from retinalesion.data.field import lit_field
 from retinalesion.data.spots import regions_on
 from retinalesion.lesions import CODES
@@ -36,7 +35,7 @@ class LesionCounts(Metric):
         return Counted(*(getattr(self, name) for name in Counted._fields)).to_score()
 
 
-def as_read(batch: dict[str, Any], logits: Tensor) -> Tensor:
+def as_read(batch: Batch, logits: Tensor) -> Tensor:
     """Lesion maps as readings have them: nothing outside the lit field, and nothing on the camera's spots.
 
     Scores of these are scores of what a user gets (`retinalesion.reading.reader.see`).
@@ -53,7 +52,7 @@ def as_read(batch: dict[str, Any], logits: Tensor) -> Tensor:
 
 
 def count_photographs(
-    batch: dict[str, Any], logits: Tensor, totals: LesionCounts, kind: type[PhotographRow] = PhotographRow
+    batch: Labels, logits: Tensor, totals: LesionCounts, kind: type[PhotographRow] = PhotographRow
 ) -> list[PhotographRow]:
     """Add a batch to the counts of a set, photograph by photograph.
 

@@ -1,6 +1,6 @@
 """`GradingTask`: logits to loss, score and step for grades, and for the lesion maps of the same pass."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from lightning.pytorch import Callback
@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from retinalesion import scores
+from retinalesion.data.batch import Batch
 from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.errors import UserError
 from retinalesion.lesions import GRADES, NO_GRADE
@@ -23,8 +24,6 @@ from retinalesion.training.metrics import require_finite_output
 from retinalesion.training.seen import Seen, ids_among, in_short
 from retinalesion.training.tables import PhotographRow
 from retinalesion.training.task import Task
-
-Batch = dict[str, Any]
 
 
 class GradingTask(Task):
@@ -170,11 +169,3 @@ class GradingTask(Task):
         for id, truth, one in zip(batch["id"], batch["grade"].tolist(), probability, strict=True):
             if id:
                 self.grade_rows.append(GradeRow(id, truth, tuple(one.tolist())))
-
-    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """By ``id``: ``lesions`` float32 (n, 8, h, w), ``grade`` (n, 5), ``attention`` (n, 1, h, w) of ABN.
-
-        What the network does not have is None. All are probabilities; the attention map is at stride 16 of
-        the image as the network sees it.
-        """
-        return {"id": batch["id"], **self.trained.answers(batch["image"])._asdict()}

@@ -7,6 +7,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from retinalesion import scores
+from retinalesion.data.batch import Batch
 from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
@@ -60,7 +61,7 @@ class LesionTask(Task):
         if data is not None:
             rank_zero_info(f"Lesions that this set teaches: {', '.join(data.learned)}.")
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Learn what this batch teaches, in all processes alike: DDP spreads the first one's buffers."""
         shown = (batch["planes"] & batch["valid"]).flatten(2).any(2).any(0)
         self.network.learned.logical_or_(self.trainer.strategy.reduce(shown.float(), reduce_op="sum") > 0)

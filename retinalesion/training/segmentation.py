@@ -1,12 +1,13 @@
 """`SegmentationTask`: logits to loss, score and step for lesion maps."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from lightning.pytorch import Callback
 from torch import Tensor
 
 from retinalesion import scores
+from retinalesion.data.batch import Batch
 from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
@@ -20,7 +21,6 @@ from retinalesion.training.metrics import count
 from retinalesion.training.panels import ValidationPanels
 from retinalesion.training.tables import PhotographRow
 
-Batch = dict[str, Any]
 VALIDATION_SCORES = {"pixel_f1": scores.pixel_f1, "image_f1": scores.image_f1, "aupr": scores.aupr}
 
 
@@ -149,7 +149,3 @@ class SegmentationTask(LesionTask):
         logits = as_read(batch, self.flipped(batch["image"]))
         self.seen_side = logits.shape[-1]
         self.rows += count_photographs(batch, logits, self.counts)
-
-    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """Probabilities float32 (n, 8, h, w) by ``id``."""
-        return {"id": batch["id"], **self.trained.answers(batch["image"])._asdict()}

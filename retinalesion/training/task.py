@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
+from retinalesion.data.batch import Batch
 from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.data.quality import Limits, limits_of, measure
 from retinalesion.data.store import Row, Store
@@ -26,6 +27,16 @@ from retinalesion.training.seen import Prints, Seen, ids_among, in_short
 from retinalesion.training.tables import BY_PIXEL, Scores, TestTables
 
 LOOKED_AT = 200  # training photographs, evenly drawn, whose quality sets the limits
+
+
+class Prediction(TypedDict):
+    """What is said of the photographs of a batch, as `retinalesion.networks.base.Answers` describes it."""
+
+    id: list[str]
+    lesions: Tensor | None
+    grade: Tensor | None
+    present: Tensor | None
+    attention: Tensor | None
 
 
 class Task(LightningModule):
@@ -143,6 +154,17 @@ class Task(LightningModule):
                 f"{len(known)} of the {len(rows)} photographs tested trained this network, or the lesion "
                 f"network or weights that it began with ({in_short(known)}): the scores flatter it."
             )
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Prediction:
+        """What the network says, by ``id``."""
+        said = self.trained.answers(batch["image"])
+        return {
+            "id": batch["id"],
+            "lesions": said.lesions,
+            "grade": said.grade,
+            "present": said.present,
+            "attention": said.attention,
+        }
 
     @property
     def ranking(self) -> str:
