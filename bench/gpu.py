@@ -11,7 +11,6 @@ the peak that torch allocated. --quick makes all of it tiny: a trial of this scr
 import argparse
 import gc
 import importlib.util
-import inspect
 import logging
 import os
 import statistics
@@ -246,12 +245,10 @@ def draw(folder: Path, quick: bool) -> list[Path]:
 
 def analyses(files: list[Path], folder: Path, device: torch.device, workers: int) -> Iterator[str]:
     """Seconds of `analyze`, with the model in the box, by the number of workers."""
-    asked = inspect.signature(analyze).parameters
     yield heading(f"analyze, {len(files)} photographs", "seconds", "a photograph")
-    for number in sorted({1, workers} if "workers" in asked else {1}):
-        given = {"workers": number, "device": device.type}
+    for number in sorted({1, workers}):
         start = time.perf_counter()
-        analyze(files, folder / f"by_{number}", **{key: given[key] for key in given.keys() & asked.keys()})
+        analyze(files, folder / f"by_{number}", device=device.type, workers=number)
         taken = time.perf_counter() - start
         yield line(f"{number} worker{'s' if number > 1 else ''}", f"{taken:.1f}", f"{taken / len(files):.2f}")
 
