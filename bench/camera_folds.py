@@ -29,8 +29,9 @@ from retinalesion.reading.camera import recurring, set_aside
 from retinalesion.reading.reader import Reader, concluded
 from retinalesion.reading.reading import Reading
 from retinalesion.report.analyze import box
+from retinalesion.scores import Array, bootstrap, percentiles
 
-FOLDS, BLOCK, ASIDE, RESAMPLES = 5, 10, 25, 2000
+FOLDS, BLOCK, ASIDE = 5, 10, 25
 DARK = ("MA", "iHE")
 
 
@@ -82,14 +83,15 @@ def share(some: Sequence[Case], what: Callable[[Reading], bool]) -> list[str]:
     """Before, after and the difference, each with its interval."""
     values = np.array([(what(case.before), what(case.after)) for case in some], float)
     values = np.c_[values, values[:, 1] - values[:, 0]]
-    blocks = np.unique([case.block for case in some], return_inverse=True)[1]
-    sums = np.zeros((blocks.max() + 1, 4))
-    np.add.at(sums, blocks, np.c_[values, np.ones(len(values))])
-    drawn = np.random.default_rng(0).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), RESAMPLES)
-    totals = drawn @ sums
-    low, high = np.percentile(totals[:, :3] / totals[:, 3:], (2.5, 97.5), axis=0)
+    blocks = [case.block for case in some]
+    drawn = bootstrap(np.stack([values, np.ones_like(values)], axis=-1), blocks, mean_of_sums)
+    bounds = [percentiles(one) for one in drawn.T]
     means = values.mean(axis=0)
-    return [f"{m:.3f} ({a:.3f} to {b:.3f})" for m, a, b in zip(means, low, high, strict=True)]
+    return [f"{m:.3f} ({a:.3f} to {b:.3f})" for m, (a, b) in zip(means, bounds, strict=True)]
+
+
+def mean_of_sums(sums: Array) -> Array:
+    return sums[..., 0] / sums[..., 1]
 
 
 def main() -> None:

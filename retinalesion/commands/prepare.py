@@ -1,27 +1,17 @@
 """``retinalesion prepare LAYOUT ...``: the options are those of the layout's source and of `prepare`."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
 
 from retinalesion.data.check import check, show
+from retinalesion.data.photograph import Source
 from retinalesion.data.prepare import prepare
-from retinalesion.data.sources.folder import FolderSource
-from retinalesion.data.sources.idrid import IdridSource
-from retinalesion.data.sources.retinal_lesions import RetinalLesionsSource
-from retinalesion.data.synthetic import SyntheticSource
+from retinalesion.data.sources import SOURCES
 from retinalesion.errors import UserError
-
-LAYOUTS: dict[str, Any] = {
-    "idrid": IdridSource,
-    "retinal-lesions": RetinalLesionsSource,
-    "folder": FolderSource,
-    "synthetic": SyntheticSource,
-}
-
 
 FLAGS = {
     "healthy": "photographs graded DR0 that nobody annotated count as annotated and empty",
@@ -29,8 +19,6 @@ FLAGS = {
     "no_camera": "do not look for the spots of each camera (dust, ghosts of the lens)",
     "check": "list what is wrong with the set; write nothing",
 }
-
-
 REFUSED = ("unreadable", "size differs")  # kinds of findings at which `prepare` would stop
 
 
@@ -47,10 +35,11 @@ def main(name: str, arguments: Sequence[str]) -> None:
         description="Make a store of a set of photographs, or go on with one that was interrupted.",
     )
     layouts = parser.add_subcommands(dest="layout", required=True)
-    names = {layout: _add_layout(layouts, layout) for layout in LAYOUTS}
+    names = {layout: _add_layout(layouts, layout) for layout in SOURCES}
     parsed = parser.parse_args(list(arguments))
     given = parsed[parsed.layout]
-    source = LAYOUTS[parsed.layout](**{key: given[key] for key in names[parsed.layout]})
+    make: Callable[..., Source] = SOURCES[parsed.layout]
+    source = make(**{key: given[key] for key in names[parsed.layout]})
     if given.check:
         findings = check(source, camera=not given.no_camera, jobs=given.jobs)
         show(findings)
@@ -65,7 +54,7 @@ def main(name: str, arguments: Sequence[str]) -> None:
 
 def _add_layout(layouts: Any, layout: str) -> list[str]:
     """Returns the names of the source's own arguments; it may share ``side`` and ``seed`` with `prepare`."""
-    source = LAYOUTS[layout]
+    source = SOURCES[layout]
     description = str(inspect.getdoc(source)).partition("\n\nArgs:")[0]
     parser = ArgumentParser(exit_on_error=False, description=description)
     own: list[str] = parser.add_class_arguments(source, as_group=False, as_positional=True)

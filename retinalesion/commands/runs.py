@@ -129,16 +129,24 @@ class Run:
         Raises:
             UserError: no such run, or no such checkpoint yet.
         """
-        file = self.checkpoints / f"{name}.ckpt"
+        return self._checkpoint(name)
+
+    @property
+    def result(self) -> Path:
+        """The checkpoint to score and use: the one that the finished run names, else the best so far.
+
+        Raises:
+            UserError: as `checkpoint` raises.
+        """
+        return self._checkpoint(None)
+
+    def _checkpoint(self, name: str | None) -> Path:
+        from retinalesion.networks.checkpoint import checkpoint_in  # with torch, which few commands need
+
         if not self.path.is_dir():
             there = ", ".join(sorted(run.parent.name for run in RUNS.glob("*/config.yaml")))
             raise UserError(f"{self.path}: no such run. In {RUNS.absolute()} there are: {there or 'none'}.")
-        if not file.is_file():
-            raise UserError(
-                f"{file}: not there; a run has checkpoints after its first validation. Where it ended "
-                f"before, it begins anew by the command that began it, with --run {self.path}."
-            )
-        return file
+        return checkpoint_in(self.path, name)
 
     @property
     def latest(self) -> Path:
@@ -149,15 +157,6 @@ class Run:
         """
         last = self.checkpoint("last")
         return max([last, *self.path.glob("hpc_ckpt_*.ckpt")], key=lambda file: file.stat().st_mtime_ns)
-
-    @property
-    def result(self) -> Path:
-        """The checkpoint to score and use: the one that the finished run names, else the best so far.
-
-        Raises:
-            UserError: as `checkpoint` raises.
-        """
-        return self.checkpoint(self.mark.read_text("utf-8").split()[0] if self.mark.is_file() else "best")
 
     def finish(self, checkpoint: str, steps: int) -> None:
         """Mark the run as finished.

@@ -48,7 +48,7 @@ from retinalesion.data.truth import (
 )
 from retinalesion.data.twins import Pair, find_pairs
 from retinalesion.errors import PhotographError, UserError
-from retinalesion.files import LOCK, locked, read_png, replace_file
+from retinalesion.files import LOCK, locked, read_png, write_json
 from retinalesion.lesions import CODES
 
 _SMALLEST_SIDE, _LARGEST_SIDE = 32, 8192
@@ -197,7 +197,7 @@ def _begin(path: Path, same: dict[str, Any]) -> None:
         return
     if any(entry.name not in (UNFINISHED, LOCK) for entry in path.iterdir()):
         raise UserError(f"{path} holds other files and no store. Name a new or an empty folder.")
-    replace_file(arguments, lambda beside: beside.write_text(json.dumps(same, indent=2), "utf-8"))
+    write_json(arguments, same)
 
 
 def _read_arguments(file: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from retinalesion.data.decode import Camera
 from retinalesion.data.photograph import Bits
 from retinalesion.data.store import Store
 from retinalesion.errors import UserError
-from retinalesion.files import replace_file
+from retinalesion.files import write_json
 from retinalesion.geometry import Box
 from retinalesion.lesions import CODES
 
@@ -192,8 +192,7 @@ def write_cameras(file: Path, maps: Sequence[CameraMap]) -> None:
         }
         for one in maps
     ]
-    text = json.dumps({"format": _FORMAT, "cameras": cameras}, indent=1) + "\n"
-    replace_file(file, lambda beside: beside.write_text(text, "utf-8"))
+    write_json(file, {"format": _FORMAT, "cameras": cameras})
 
 
 def read_cameras(file: Path) -> tuple[CameraMap, ...]:

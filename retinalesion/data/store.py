@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from retinalesion import __version__
 from retinalesion.data.names import eye_of, is_id
 from retinalesion.errors import UserError
-from retinalesion.files import read_png, replace_file, write_csv
+from retinalesion.files import read_png, write_csv, write_json
 from retinalesion.geometry import Box, Disc, Point
 from retinalesion.lesions import CODES, GRADES, NO_GRADE
 
@@ -383,5 +383,4 @@ def write_tables(path: Path, rows: Iterable[Row], info: dict[str, Any]) -> None:
     names, *lines = _lines_of(path / TABLE)
     contents = {"format": FORMAT, "version": __version__, "lesions": list(CODES), **info}
     contents |= {"rows": len(lines), "rows_digest": _digest_of([names, *lines])}  # whatever info said
-    text = json.dumps(contents, indent=2, ensure_ascii=False) + "\n"
-    replace_file(path / "store.json", lambda beside: beside.write_text(text, "utf-8"))
+    write_json(path / "store.json", contents)

@@ -95,11 +95,28 @@ def find(named: Path | str) -> Path:
             f"{named}: no such checkpoint. Name a run, one of its checkpoints "
             f"(runs/NAME/checkpoints/best.ckpt), or an exported file ({EXPORTED})."
         )
-    mark = run / "finished"
-    counts = "last" if mark.is_file() and mark.read_bytes().startswith(b"last ") else "best"
-    file = run / "checkpoints" / f"{counts}.ckpt"
+    return checkpoint_in(run)
+
+
+def checkpoint_in(run: Path, name: str | None = None) -> Path:
+    """A checkpoint of a run's folder.
+
+    Args:
+        run: the folder.
+        name: ``best`` or ``last``; None for the one that counts, as the mark of the finished run names it.
+
+    Raises:
+        UserError: it is not there yet.
+    """
+    if name is None:
+        mark = run / "finished"
+        name = "last" if mark.is_file() and mark.read_bytes().startswith(b"last ") else "best"
+    file = run / "checkpoints" / f"{name}.ckpt"
     if not file.is_file():
-        raise UserError(f"{file}: not there; a run has checkpoints after its first validation.")
+        raise UserError(
+            f"{file}: not there; a run has checkpoints after its first validation. Where it ended before, it "
+            f"begins anew by the command that began it, with --run {run}."
+        )
     return file
 
 

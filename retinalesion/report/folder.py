@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from retinalesion.errors import UserError
-from retinalesion.files import LOCK, replace_file
+from retinalesion.files import LOCK, write_json
 
 MARK = "analysis.json"  # what was asked for, and whether all of it is there
 WORK = "unfinished"  # what is needed until it is
@@ -150,8 +150,7 @@ class BatchFolder:
                 (self.path / name).rename(earlier / name)
 
     def _mark(self, asked: Asked, *, finished: bool) -> None:
-        text = json.dumps({"retinalesion": _FORMAT, "finished": finished, "asked": asked}, indent=1) + "\n"
-        replace_file(self.path / MARK, lambda beside: beside.write_text(text, "utf-8"))
+        write_json(self.path / MARK, {"retinalesion": _FORMAT, "finished": finished, "asked": asked})
 
     def _state(self, path: Path | None = None) -> Any:
         """What the mark says; None where there is none of ours."""
