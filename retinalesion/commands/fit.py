@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from traceback import walk_tb
 from typing import Any, cast
 
+import yaml
 from jsonargparse import ActionYesNo, Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
@@ -248,6 +249,19 @@ class CommandLine(LightningCLI):
         self.datamodule.setup("fit")
         if self.trainer.is_global_zero:
             self._open_run(self.session.run)
+
+    def before_test(self) -> None:
+        """Leave beside the tables how the tested network was trained, as `compare` wants to know it."""
+        run, file = self.session.run, self.session.checkpoint
+        if file is None or not self.trainer.is_global_zero:
+            return
+        if run.config.is_file() and file.resolve().parent == run.checkpoints.resolve():
+            settings = run.config.read_text("utf-8")
+        else:  # from elsewhere: what it tells of itself, and no more
+            checkpoint = read_checkpoint(file)
+            told = {"model": checkpoint.settings, "data": {"side": checkpoint.about.get("side") or None}}
+            settings = yaml.safe_dump(told, sort_keys=False)
+        replace_file(run.path / "test" / run.config.name, lambda beside: beside.write_text(settings, "utf-8"))
 
     def before_predict(self) -> None:
         """See that readings can be made, then have them written."""

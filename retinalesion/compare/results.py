@@ -60,6 +60,11 @@ class LesionTest:
         """What two tests must share to be comparable: photographs and what experts marked in them."""
         return (self.ids, self.annotated.tobytes(), (self.annotated & self.present).tobytes())
 
+    @property
+    def answers(self) -> bytes:
+        """What it said, to tell networks apart."""
+        return b"".join(part.tobytes() for part in (self.found, self.pixels, self.aupr) if part is not None)
+
 
 @dataclass(frozen=True)
 class GradeTest:
@@ -82,6 +87,11 @@ class GradeTest:
         """What two tests must share to be comparable."""
         return (self.ids, self.grade.tobytes())
 
+    @property
+    def answers(self) -> bytes:
+        """What it said, to tell networks apart."""
+        return self.said.tobytes()
+
 
 @dataclass(frozen=True)
 class Result:
@@ -91,7 +101,8 @@ class Result:
         name: of its folder.
         folder: where it is.
         settings: all in which it may differ from other runs but its seeds.
-        seeds: of weights, and of the order and augmentation of photographs.
+        seeds: of weights, and of the order and augmentation of photographs; None of an exported file, which
+            does not tell.
         store: fingerprint of the store that trained it.
         tested_on: store, source and part, where the test says so.
         lesions: None of a grader.
@@ -121,21 +132,23 @@ class Result:
         """Read a run.
 
         Args:
-            folder: of the run, with ``config.yaml`` and ``test``; or with all of these files in itself.
+            folder: of the run, with ``config.yaml`` (that in ``test`` goes before it) and ``test``; or with
+                all of these files in itself.
 
         Raises:
             UserError: no run, not tested, or a file is damaged.
         """
         if not folder.is_dir():
             raise UserError(f"{folder}: no such run.")
-        if not (folder / "config.yaml").is_file():
+        files = folder / "test" if (folder / "test").is_dir() else folder
+        configs = [file for place in (files, folder) if (file := place / "config.yaml").is_file()]
+        if not configs:
             raise UserError(f"{folder}: not a run (config.yaml is missing). Runs are in runs/NAME.")
         again = f"retinalesion test --run {folder}"
-        files = folder / "test" if (folder / "test").is_dir() else folder
         reports = [file for name in ("grades.json", "summary.json") if (file := files / name).is_file()]
         if not reports:
             raise UserError(f"{folder}: not tested yet. Test it with: {again}")
-        config = _read(folder / "config.yaml", _config, "The run has to be trained again.")
+        config = _read(configs[0], _config, "The run has to be trained again.")
         report = _read(reports[0], _report, f"Test again: {again}")
         lesions = grades = None
         if reports[0].name == "grades.json":
@@ -294,11 +307,14 @@ def require_comparable(results: list[Result]) -> None:
             _require_same(alike, "were tested against different truth", lambda run: run.test.truth)
     seen: dict[Any, Result] = {}
     for run in results:
-        other = seen.setdefault((repr(sorted(run.settings.items(), key=str)), run.seeds), run)
+        # One without a known seed is known by what it says.
+        who: Any = run.test.answers if run.seeds == (None, None) else run.seeds
+        other = seen.setdefault((repr(sorted(run.settings.items(), key=str)), who), run)
         if other is not run:
+            same = f"seed ({run.seeds[0]})" if who == run.seeds else "answers"
             raise UserError(
-                f"{other.folder} and {run.folder} have the same settings and the same seed "
-                f"({run.seeds[0]}): the second tells nothing new. Leave one of them out."
+                f"{other.folder} and {run.folder} have the same settings and the same {same}: the second "
+                "tells nothing new. Leave one of them out."
             )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,23 @@ def test_an_exported_file_is_tested_as_its_run_is(given, sian, drawn_store, monk
         told.append(json.loads(Path("runs", name, "test/grades.json").read_text()))
     assert told[0]["photographs"] == told[1]["photographs"] == 4
     assert told[0]["confusion"] == told[1]["confusion"]
+
+
+def test_what_was_tested_without_its_run_is_compared_with_runs(
+    run, drawn_store, monkeypatch, tmp_path, refused, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", str(run), "small.safetensors"]) == 0
+    tested = ["test", "--data.store", str(drawn_store.path), "--trainer.accelerator", "cpu"]
+    tested += ["--trainer.limit_test_batches", "2"]
+    assert main([*tested, "--run", str(run)]) == 0
+    assert main([*tested, "--ckpt_path", "small.safetensors", "--run", "runs/far"]) == 0
+    shutil.copytree("runs/far", "runs/twin")
+    assert main(["compare", str(run), "runs/far"]) == 0, capsys.readouterr().err
+    table = Path("comparison/tables.csv").read_text("utf-8-sig")
+    assert "[first]" in table  # two rows: of the one, batches and seeds are known
+    assert "[far]" in table
+    assert "same answers" in refused("compare", "runs/far", "runs/twin")
 
 
 @pytest.mark.parametrize("kind", ["run", "exported"])
