@@ -11,7 +11,7 @@ from retinalesion import __version__
 from retinalesion.errors import UserError
 
 # What the machine refuses; the message of the system says enough.
-REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
+REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Command(NamedTuple):
