@@ -2,208 +2,34 @@
 
 import math
 import os
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property, lru_cache
-from typing import Any, Literal, cast
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
-from torch.utils.data.distributed import DistributedSampler
+from torch.utils.data import DataLoader
 
 from retinalesion.data.augment import ZOOM, augment, resize, unpack, window_of
 from retinalesion.data.batch import Batch, Packed, Sample
+from retinalesion.data.draws import (
+    DrawOrder,
+    Draws,
+    Photographs,
+    Share,
+    TrainingLoader,
+    ignored_pixels,
+    leave_signals_to_the_trainer,
+)
 from retinalesion.data.splits import folds_of
-from retinalesion.data.spots import Spot, spots_drawn, spots_in
+from retinalesion.data.spots import Spot, spots_in
 from retinalesion.data.store import Row, Store
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES, NO_GRADE
 
-BLANK = -1  # in evaluation: no photograph, only there so that all processes have as many batches
 MOST_IMBALANCE = 100.0  # of weights for marked pixels
-
-
-@lru_cache(maxsize=4)
-def _shuffled(seed: int, turn: int, count: int) -> NDArray[np.int64]:
-    return np.random.default_rng((seed, 0, turn)).permutation(count)
-
-
-def _sample(
-    store: Store, row: Row, spots: Sequence[Spot] = (), window: tuple[int, int, int] | None = None
-) -> Sample:
-    """A photograph, or a square window (left, top, side) of it, as stored: uint8, planes packed.
-
-    What a window has outside the photograph is black and ignored.
-    """
-    image, planes = store.image(row.id), store.planes(row.id)
-    ignored = _ignored(store, row, planes, spots)
-    if window is not None:
-        image, planes, ignored = (_cut(a, window, f) for a, f in ((image, 0), (planes, 0), (ignored, 255)))
-    return {
-        "image": torch.from_numpy(image),
-        "planes": torch.from_numpy(planes),
-        "ignored": torch.from_numpy(ignored),
-        "annotated": sum(1 << CODES.index(code) for code in row.annotated),
-        "grade": row.grade,
-        "id": row.id,
-    }
-
-
-def _ignored(store: Store, row: Row, planes: NDArray[np.uint8], spots: Sequence[Spot]) -> NDArray[np.uint8]:
-    """Packed ignored pixels: the experts' own, and the camera's spots, unless they marked something there."""
-    ignored = store.ignored(row.id)
-    if ignored is None:
-        ignored = np.zeros_like(planes)
-    size = (store.side, store.side)
-    return ignored | (spots_drawn(spots, size, row.box) & ~planes) if spots else ignored
-
-
-def _cut(pixels: NDArray[np.uint8], window: tuple[int, int, int], fill: int) -> NDArray[np.uint8]:
-    left, top, side = window
-    inside = pixels[max(top, 0) : top + side, max(left, 0) : left + side]
-    height, width = inside.shape[:2]
-    above, before = max(-top, 0), max(-left, 0)
-    edges = (above, side - height - above, before, side - width - before)
-    return np.asarray(cv2.copyMakeBorder(inside, *edges, cv2.BORDER_CONSTANT, value=(fill,) * 3), np.uint8)
-
-
-class Draws(Dataset[Sample]):
-    """Training samples by their position in the draw order: the same position, the same sample.
-
-    Args:
-        store: to read from.
-        rows: photographs to draw.
-        spots: of each photograph's camera, by id.
-        seed: of the order and of the places of crops.
-        window: side of the square to cut, in the store's pixels; None for whole photographs.
-        crop: side of the crop within it, likewise: around a lesion it lies off the middle by up to a quarter.
-        lesion_crops: share of the windows that are cut around a lesion's pixel: a lesion drawn first, then a
-            photograph that has it, so that rare lesions are seen as often as common ones.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        rows: Sequence[Row],
-        spots: Mapping[str, Sequence[Spot]],
-        seed: int,
-        window: int | None = None,
-        crop: float = 0.0,
-        lesion_crops: float = 0.0,
-    ) -> None:
-        self.store, self.rows, self.spots, self.seed = store, rows, spots, seed
-        self.window, self.crop, self.lesion_crops = window, crop, lesion_crops
-        having = {code: [row for row in rows if row.pixels.get(code)] for code in CODES}
-        self.having = {code: some for code, some in having.items() if some}
-
-    def __getitem__(self, draw: int) -> Sample:
-        turn, place = divmod(draw, len(self.rows))
-        row = self.rows[_shuffled(self.seed, turn, len(self.rows))[place]]
-        window = None
-        if self.window is not None:
-            random = np.random.default_rng((self.seed, 2, draw))
-            side = self.store.side
-            centre = random.uniform(0.15, 0.85, 2) * side  # corners of the square hold no retina
-            if self.having and random.random() < self.lesion_crops:
-                code = random.choice(list(self.having))
-                row = self.having[code][random.integers(len(self.having[code]))]
-                marked = np.flatnonzero(self.store.planes(row.id) & (1 << CODES.index(code)))
-                y, x = divmod(int(random.choice(marked)), side)
-                centre = np.array([x, y]) + random.uniform(-0.25, 0.25, 2) * self.crop
-            left, top = (centre - self.window / 2).round().astype(int).tolist()
-            window = (left, top, self.window)
-        return {**_sample(self.store, row, self.spots.get(row.id, ()), window), "draw": draw}
-
-
-class Photographs(Dataset[Sample]):
-    """Whole photographs in order, for evaluation.
-
-    Args:
-        store: to read from.
-        rows: photographs to read.
-        spots: of each photograph's camera, by id.
-        apart: side at which spots are given as planes of their own, ``camera``; None to ignore what is there.
-    """
-
-    def __init__(
-        self, store: Store, rows: Sequence[Row], spots: Mapping[str, Sequence[Spot]], apart: int | None
-    ) -> None:
-        self.store, self.rows, self.spots, self.apart = store, rows, spots, apart
-
-    def __getitem__(self, index: int) -> Sample:
-        if index == BLANK:
-            square = torch.zeros(self.store.side, self.store.side, dtype=torch.uint8)
-            image = square[..., None].expand(-1, -1, 3)
-            return Sample(image=image, planes=square, ignored=square, annotated=0, grade=NO_GRADE, id="")
-        row = self.rows[index]
-        spots = self.spots.get(row.id, ())
-        if self.apart is None or not spots:
-            return _sample(self.store, row, spots)
-        drawn = spots_drawn(spots, (self.apart, self.apart), row.box)
-        return {**_sample(self.store, row), "camera": torch.from_numpy(drawn)}
-
-
-class DrawOrder(DistributedSampler[int]):
-    """The draw numbers of this process, batch after batch, from where the trainer stands to the epoch's end.
-
-    The position is the trainer's own count of batches done, which its checkpoints carry: a resumed run goes
-    on with the batch after the last one, whatever workers had fetched ahead.
-
-    Lightning puts a sampler of its own round every one that is not a `DistributedSampler`, whoever starts it.
-    """
-
-    def __init__(self, datamodule: "FundusDataModule") -> None:
-        self.datamodule, (rank, processes) = datamodule, datamodule.process
-        draws = range(datamodule.batches * datamodule.batch_size * processes)  # of an epoch: their number
-        super().__init__(cast("Dataset[int]", draws), processes, rank, shuffle=False)
-
-    def __iter__(self) -> Iterator[int]:
-        size, batches = self.datamodule.batch_size, self.datamodule.batches
-        done = self.datamodule.batches_done
-        for batch in range(done, (done // batches + 1) * batches):
-            first = (batch * self.num_replicas + self.rank) * size
-            yield from range(first, first + size)
-
-
-class Share(DistributedSampler[int]):
-    """Every so manieth of a number of photographs, and blanks where other processes have one more.
-
-    A `DistributedSampler`, so that Lightning leaves it alone; but none is repeated, as those do.
-
-    Args:
-        count: of photographs.
-        processes: that share them.
-        rank: of this one.
-    """
-
-    def __init__(self, count: int, processes: int, rank: int) -> None:
-        super().__init__(cast("Dataset[int]", range(count)), processes, rank, shuffle=False)
-        self.count = count
-
-    def __iter__(self) -> Iterator[int]:
-        padded = [*range(self.count), *[BLANK] * (self.total_size - self.count)]
-        return iter(padded[self.rank :: self.num_replicas])
-
-
-class TrainingLoader(DataLoader[Sample]):
-    """A loader that Lightning may resume in mid-epoch; `DrawOrder` knows where, so there is no state."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing: the trainer counts."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to do: the trainer counts."""
-
-
-def _leave_signals_to_the_trainer(worker: int) -> None:
-    """Ctrl-C goes to all processes of a terminal, Slurm's SIGTERM to all of a job."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class FundusDataModule(LightningDataModule):
@@ -357,7 +183,7 @@ class FundusDataModule(LightningDataModule):
         """
         rows, marked, valid = self.rows("train"), dict.fromkeys(CODES, 0), dict.fromkeys(CODES, 0)
         for row in rows:
-            ignored = _ignored(self.store, row, self.store.planes(row.id), self.spots.get(row.id, ()))
+            ignored = ignored_pixels(self.store, row, self.store.planes(row.id), self.spots.get(row.id, ()))
             for code in row.annotated:
                 bit = 1 << CODES.index(code)
                 valid[code] += self.store.side**2 - int(np.count_nonzero(ignored & bit))
@@ -395,7 +221,7 @@ class FundusDataModule(LightningDataModule):
             # The cores are taken; and here, since a forked worker that sets it waits for threads left behind.
             cv2.setNumThreads(1)
         how: dict[str, Any] = {"num_workers": workers, "pin_memory": cuda, "persistent_workers": workers > 0}
-        return {**how, "worker_init_fn": _leave_signals_to_the_trainer}
+        return {**how, "worker_init_fn": leave_signals_to_the_trainer}
 
     def train_dataloader(self) -> TrainingLoader:
         """Endless draws, `batches` batches an epoch."""
@@ -405,7 +231,7 @@ class FundusDataModule(LightningDataModule):
         crop = (self.crop or 0) * ratio
         rows = self.rows("train")
         draws = Draws(self.store, rows, self.spots, self.seed, window, crop, self.lesion_crops)
-        order = DrawOrder(self)
+        order = DrawOrder(self.batch_size, self.batches, self.process, lambda: self.batches_done)
         return TrainingLoader(draws, self.batch_size, sampler=order, **self._loader_options())
 
     def evaluation_dataloader(

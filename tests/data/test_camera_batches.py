@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from retinalesion.data.datamodule import FundusDataModule, _sample
+from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.data.decode import Camera
+from retinalesion.data.draws import sample
 from retinalesion.data.spots import CameraMap, Spot, write_cameras
 from retinalesion.data.store import Row, Store, write_tables
 from retinalesion.files import write_png
@@ -87,7 +88,7 @@ def test_where_experts_marked_nothing_spots_are_ignored(store, loader):
 @pytest.mark.parametrize("window", [(20, 8, 24), (28, -6, 30), (0, 0, 64)])
 def test_in_a_window_spots_are_where_they_are_in_the_photograph(store, window):
     left, top, side = window
-    ignored = _sample(store, store.split("train")[0], SPOTS, window)["ignored"].numpy()
+    ignored = sample(store, store.split("train")[0], SPOTS, window)["ignored"].numpy()
     inside = (np.arange(side)[:, None] + top >= 0) & (np.arange(side) + left >= 0)
     at = away(DARK, side, (left, top))
     assert (ignored[inside & (at < 5)] & 1 << IHE).all()
@@ -150,7 +151,7 @@ def test_processes_workers_and_blanks_change_nothing(store):
 
 def test_weights_for_marked_pixels_do_not_count_spots_as_unmarked(store):
     row = store.split("train")[0]
-    ignored = _sample(store, row, SPOTS)["ignored"].numpy() >> MA & 1
+    ignored = sample(store, row, SPOTS)["ignored"].numpy() >> MA & 1
     assert ignored.sum() > 100 + 30  # what experts ignored, and half of the spot
     ratio = (SIDE**2 - ignored.sum() - MARKED) / MARKED
     assert module(store).imbalance[MA] == pytest.approx(ratio)
