@@ -18,7 +18,7 @@ from rich.table import Table
 from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.data.prepare import prepare
 from retinalesion.data.synthetic import SyntheticSource
-from retinalesion.training.grade_tables import grade_figures
+from retinalesion.training.callbacks.grade_tables import grade_figures
 from retinalesion.training.grading import GradingTask
 from retinalesion.training.segmentation import SegmentationTask
 

@@ -35,7 +35,8 @@ from retinalesion.networks.encoder import Encoder
 from retinalesion.networks.tables import LESION_MODELS_FOR, SEGMENTERS, names_in, segmenter
 from retinalesion.reading.reader import Model
 from retinalesion.report.prediction import ReadingWriter
-from retinalesion.training.ending import end_of
+from retinalesion.training.callbacks.ending import end_of
+from retinalesion.training.contract import callbacks_of
 from retinalesion.training.grading import GradingTask
 from retinalesion.training.segmentation import SegmentationTask
 
@@ -269,7 +270,7 @@ class CommandLine(LightningCLI):
         self.trainer.loggers = others  # a prediction has no metrics, and its folder is for readings
         Model.of(self.model.trained)
         writer = ReadingWriter(self.config.predict.probabilities)
-        self.trainer.callbacks.append(writer)  # type: ignore[attr-defined]
+        callbacks_of(self.trainer).append(writer)
 
     def _open_run(self, run: Run) -> None:
         self.steps_before = 0
@@ -280,7 +281,7 @@ class CommandLine(LightningCLI):
             run.go_on_with_metrics(cast(CSVLogger, self.trainer.loggers[0]), self.steps_before)
         # Once it trains, it is no longer what the mark says.
         unmark = LambdaCallback(on_train_batch_start=lambda *_: run.mark.unlink(missing_ok=True))
-        self.trainer.callbacks.append(unmark)  # type: ignore[attr-defined]
+        callbacks_of(self.trainer).append(unmark)
         written = logging.FileHandler(run.path / "log", encoding="utf-8")
         written.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         for name in ("lightning.pytorch", "lightning.fabric", "retinalesion", "py.warnings"):

@@ -1,12 +1,11 @@
 """Lightning's ``predict`` writes readings too: on one process or many, each photograph once."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
-from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.data.spots import Spot, spots_in
 from retinalesion.data.store import Row, Store, truth_of
 from retinalesion.networks.base import Answers
@@ -14,8 +13,9 @@ from retinalesion.reading.reader import Model, Subject, see, unpacked
 from retinalesion.reading.reading import Reading
 from retinalesion.report.folder import BatchFolder
 from retinalesion.report.outputs import Outputs
-from retinalesion.training.checkpoints import output_folder
-from retinalesion.training.tested import gather
+from retinalesion.training.callbacks.checkpoints import output_folder
+from retinalesion.training.callbacks.tested import gather
+from retinalesion.training.contract import Predicting, data_of
 
 
 class ReadingWriter(Callback):
@@ -46,10 +46,9 @@ class ReadingWriter(Callback):
         Raises:
             UserError: as `Model.of` raises.
         """
-        task: Any = pl_module
-        self.model = Model.of(task.trained)
-        datamodule: Any = getattr(trainer, "datamodule", None)
-        self.store = datamodule.store if isinstance(datamodule, FundusDataModule) else None
+        self.model = Model.of(cast(Predicting, pl_module).trained)
+        data = data_of(trainer)
+        self.store = data.store if data else None
         self.photographs = {row.id: row for row in self.store.rows} if self.store else {}
         self.spots = spots_in(self.store) if self.store else {}
         folder = BatchFolder(output_folder(trainer) / "predict")

@@ -14,7 +14,7 @@ from retinalesion.training.counts import LesionCounts, count_photographs
 from retinalesion.training.lesion_task import LesionTask
 from retinalesion.training.losses import classification_dice_loss
 from retinalesion.training.metrics import count
-from retinalesion.training.tables import IMAGE_LEVEL, ImageRow, PhotographRow
+from retinalesion.training.rows import IMAGE_LEVEL, ImageRow, PhotographRow
 
 
 class LesionClassificationTask(LesionTask):

@@ -11,7 +11,7 @@ from retinalesion.data.spots import regions_on
 from retinalesion.lesions import CODES
 from retinalesion.scores import LOWEST, STEPS, Counts
 from retinalesion.training.metrics import Counted, count, found_in
-from retinalesion.training.tables import PhotographRow
+from retinalesion.training.rows import PhotographRow
 
 
 class LesionCounts(Metric):

@@ -18,11 +18,11 @@ from retinalesion.networks.base import GuidedGrader, ImageNetwork, answer, maps_
 from retinalesion.networks.checkpoint import read_checkpoint
 from retinalesion.networks.sian import Attention, Fusion, Reduction
 from retinalesion.networks.tables import LESION_MODELS_FOR, grader_of, lesion_model_from, names_in
+from retinalesion.training.callbacks.grade_tables import GradeTables
 from retinalesion.training.counts import LesionCounts, as_read, count_photographs
-from retinalesion.training.grade_tables import GradeRow, GradeTables
 from retinalesion.training.metrics import require_finite_output
+from retinalesion.training.rows import GradeRow, PhotographRow
 from retinalesion.training.seen import Seen, ids_among, in_short
-from retinalesion.training.tables import PhotographRow
 from retinalesion.training.task import Task
 
 

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from retinalesion.errors import UserError
+from retinalesion.training.contract import Monitored, Optimizer, Staged, callbacks_of
 
 WARM_UP = 0.05  # share of the steps in which the rate of a run of fixed length rises
 AVERAGING = 0.998  # decay of the running mean of weights: about the last 500 steps
@@ -65,7 +66,7 @@ class TwoStageSchedule(Callback):
         """Count this validation."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        monitor = self.monitor or getattr(pl_module, "monitor", None)
+        monitor = self.monitor or (pl_module.monitor if isinstance(pl_module, Monitored) else None)
         if monitor not in trainer.callback_metrics:
             known = ", ".join(sorted(trainer.callback_metrics))
             raise UserError(f"no score {monitor!r} was logged by validation. There are: {known}.")
@@ -88,8 +89,8 @@ class TwoStageSchedule(Callback):
                 group["lr"] *= self.factor
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         rank_zero_info(f"Batch {trainer.global_step}: learning rate falls to {rate:.2g}.")
-        if getattr(task, "stage", None) == "dice":
-            task.to_dual()  # type: ignore[operator]
+        if isinstance(task, Staged) and task.stage == "dice":
+            task.to_dual()
             self.best, self.since_best = -math.inf, 0
 
 
@@ -104,8 +105,8 @@ class SwitchAtShare(Callback):
     ) -> None:
         """Switch when the step has come."""
         due = trainer.global_step >= self.share * trainer.max_steps
-        if due and getattr(pl_module, "stage", None) == "dice":
-            pl_module.to_dual()  # type: ignore[operator]
+        if due and isinstance(pl_module, Staged) and pl_module.stage == "dice":
+            pl_module.to_dual()
 
 
 def cosine(step: int, steps: int) -> float:
@@ -158,7 +159,7 @@ def _nearer(mean: Tensor, weights: Tensor, count: Tensor) -> Tensor:
     return mean + (1 - kept) * (weights - mean)  # in this form, what is frozen stays bit for bit
 
 
-def schedule(optimizer: str, trainer: Trainer) -> list[Callback]:
+def schedule(optimizer: Optimizer, trainer: Trainer) -> list[Callback]:
     """The callbacks that lead a fit through its stages; the user's own stand in the place of these.
 
     Args:
@@ -169,7 +170,7 @@ def schedule(optimizer: str, trainer: Trainer) -> list[Callback]:
         ours: list[Callback] = [TwoStageSchedule()]
     else:
         ours = [SwitchAtShare(), AveragedWeights()]
-    theirs: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    theirs = callbacks_of(trainer)
     return [one for one in ours if not any(_is_of_its_kind(his, one) for his in theirs)]
 
 

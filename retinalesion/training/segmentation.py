@@ -13,13 +13,13 @@ from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
 from retinalesion.networks.base import Segmenter, with_mirror_images
 from retinalesion.networks.tables import segmenter
-from retinalesion.training.calibration import Calibration
+from retinalesion.training.callbacks.calibration import Calibration
+from retinalesion.training.callbacks.pictures import ValidationPanels
 from retinalesion.training.counts import LesionCounts, as_read, count_photographs
 from retinalesion.training.lesion_task import LesionTask
 from retinalesion.training.losses import dice_loss, dual_loss, focal_loss, weighted_cross_entropy
 from retinalesion.training.metrics import count
-from retinalesion.training.panels import ValidationPanels
-from retinalesion.training.tables import PhotographRow
+from retinalesion.training.rows import PhotographRow
 
 VALIDATION_SCORES = {"pixel_f1": scores.pixel_f1, "image_f1": scores.image_f1, "aupr": scores.aupr}
 

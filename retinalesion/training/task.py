@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
 import torch
 from lightning.pytorch import Callback, LightningModule
@@ -18,13 +18,15 @@ from retinalesion.lesions import CODES
 from retinalesion.networks.base import Trained, learned_by
 from retinalesion.networks.checkpoint import FORMAT, Checkpoint, read_weights, require_ours
 from retinalesion.scores import Array
-from retinalesion.training.checkpoints import checkpoints, take_whole_files
-from retinalesion.training.costs import TestCosts
-from retinalesion.training.ending import Ending
-from retinalesion.training.finite import Finite, require_finite
+from retinalesion.training.callbacks.checkpoints import checkpoints, take_whole_files
+from retinalesion.training.callbacks.costs import TestCosts
+from retinalesion.training.callbacks.ending import Ending
+from retinalesion.training.callbacks.finite import Finite, require_finite
+from retinalesion.training.callbacks.tables import TestTables
+from retinalesion.training.contract import Optimizer, Stage, data_of
+from retinalesion.training.rows import BY_PIXEL, Scores
 from retinalesion.training.schedule import cosine, schedule
 from retinalesion.training.seen import Prints, Seen, ids_among, in_short
-from retinalesion.training.tables import BY_PIXEL, Scores, TestTables
 
 LOOKED_AT = 200  # training photographs, evenly drawn, whose quality sets the limits
 
@@ -53,15 +55,16 @@ class Task(LightningModule):
     scores: Scores = BY_PIXEL
     network: nn.Module
 
-    def __init__(self, optimizer: Literal["sgd", "adamw"], rate: float, decay: float) -> None:
+    def __init__(self, optimizer: Optimizer, rate: float, decay: float) -> None:
         super().__init__()
-        self.optimizer, self.rate, self.decay = optimizer, rate, decay
-        self.stage: Literal["dice", "dual", "only"] = "only"
+        self.optimizer: Optimizer = optimizer
+        self.rate, self.decay = rate, decay
+        self.stage: Stage = "only"
         self.seen = Seen()  # in training
         self.is_new = True  # nothing has trained it, nor was it read from a checkpoint
         self.trained_side = 0  # of the square, in pixels
         self.seen_side = 0  # of the latest test
-        self.cost: dict[str, Any] = {}  # of the network, likewise
+        self.cost: dict[str, float | None] = {}  # of the network, likewise
         self.quality_limits: Limits = {}  # of photographs like those that it was trained on
 
     @property
@@ -84,8 +87,7 @@ class Task(LightningModule):
     @property
     def data(self) -> FundusDataModule | None:
         """The trainer's data module; None where it has another kind of it, or loaders alone."""
-        datamodule = getattr(self.trainer, "datamodule", None)
-        return datamodule if isinstance(datamodule, FundusDataModule) else None
+        return data_of(self.trainer)
 
     def begin(self, data: FundusDataModule | None) -> None:
         """At the start of a fresh fit: take the weights.

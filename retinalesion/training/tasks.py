@@ -4,9 +4,14 @@ from retinalesion.errors import UserError
 from retinalesion.networks.checkpoint import Checkpoint
 from retinalesion.networks.tables import GRADERS, LESION_CLASSIFIERS
 from retinalesion.training.classification import LesionClassificationTask
+from retinalesion.training.contract import TestedForGrades, TestedForLesions
 from retinalesion.training.grading import GradingTask
 from retinalesion.training.segmentation import SegmentationTask
 from retinalesion.training.task import Task
+
+# For mypy, which holds the tasks to what callbacks want of them.
+_FOR_LESIONS: tuple[type[TestedForLesions], ...] = (SegmentationTask, LesionClassificationTask, GradingTask)
+_FOR_GRADES: type[TestedForGrades] = GradingTask
 
 
 def task_of(network: str) -> type[SegmentationTask] | type[LesionClassificationTask] | type[GradingTask]:

@@ -18,10 +18,9 @@ from retinalesion.data.store import Store, write_tables
 from retinalesion.lesions import CODES
 from retinalesion.scores import interval_text
 from retinalesion.training.classification import LesionClassificationTask
-from retinalesion.training.grade_tables import GradeRow
 from retinalesion.training.grading import GradingTask
+from retinalesion.training.rows import GradeRow, ImageRow
 from retinalesion.training.segmentation import SegmentationTask
-from retinalesion.training.tables import ImageRow
 
 ENCODER = "test_efficientnet"
 

@@ -14,7 +14,7 @@ from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
 from retinalesion.reading.reader import Reader
 from retinalesion.report.prediction import ReadingWriter
-from retinalesion.training.calibration import calibrate
+from retinalesion.training.callbacks.calibration import calibrate
 from retinalesion.training.classification import LesionClassificationTask
 from retinalesion.training.counts import LesionCounts, as_read, count_photographs, within_field
 from retinalesion.training.grading import GradingTask

@@ -17,7 +17,7 @@ from retinalesion.data.synthetic import SyntheticSource
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
 from retinalesion.networks.tables import lesion_model_from, segmenter
-from retinalesion.training.checkpoints import WholeFiles
+from retinalesion.training.callbacks.checkpoints import WholeFiles
 from retinalesion.training.segmentation import SegmentationTask
 
 TINY = {"network": "lnet-32s", "encoder": "test_efficientnet", "weights": None}
@@ -115,7 +115,7 @@ def test_the_best_checkpoint_comes_from_after_the_switch(switched):
 def test_a_run_that_never_switches_keeps_its_dice_best_and_says_so(drawn_store, tmp_path):
     with listening() as told:
         fit(tmp_path, drawn_store, 2, 1)
-    assert any("best.ckpt is the best of the Dice stage" in line for line in told)
+    assert any("these are weights of the Dice stage" in line for line in told)
     assert load(tmp_path / "checkpoints/best.ckpt")["retinalesion"]["stage"] == "dice"
 
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import lightning
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from retinalesion.networks.checkpoint import read_checkpoint, write_checkpoint
+from retinalesion.training.contract import callbacks_of
 
 
 def run_folder(trainer: Trainer) -> Path | None:
@@ -100,7 +101,7 @@ def checkpoints(ranking: str, trainer: Trainer) -> list[ModelCheckpoint]:
     if not trainer.checkpoint_callbacks:
         return []
     plain_ones = [one for one in trainer.checkpoint_callbacks if type(one) is ModelCheckpoint]
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    callbacks = callbacks_of(trainer)
     callbacks[:] = [one for one in callbacks if one not in plain_ones]
     lightnings = vars(ModelCheckpoint())
     theirs = [one for one in plain_ones if vars(one) != lightnings]

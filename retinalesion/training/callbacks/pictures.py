@@ -1,7 +1,7 @@
 """Pictures of a validation, for eyes and for any logger that takes pictures."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -13,7 +13,8 @@ from retinalesion.files import write_png
 from retinalesion.geometry import Box
 from retinalesion.lesions import CODES
 from retinalesion.pictures import Picture, panel, stack
-from retinalesion.training.checkpoints import output_folder
+from retinalesion.training.callbacks.checkpoints import output_folder
+from retinalesion.training.contract import Drawn
 from retinalesion.training.metrics import found_in
 
 COUNT = 4
@@ -82,8 +83,6 @@ class ValidationPanels(Callback):
     ``prediction MA`` and so on; to one whose experiment has ``add_image`` (TensorBoard) as ``val/panels``.
     With any logger or none, those of the latest validation are ``panels.png`` in the run's folder, or in
     its folder ``validate`` after the command of that name.
-
-    The task's ``validation_step`` returns ``logits`` (n, 8, s, s).
     """
 
     def __init__(self) -> None:
@@ -116,7 +115,7 @@ class ValidationPanels(Callback):
         panels = [view.panel() for view in self.views]
         place = folder if trainer.state.fn == "fit" else folder / "validate"
         write_png(place / "panels.png", stack(panels))
-        network: Any = pl_module.network
+        network = cast(Drawn, pl_module).network
         ids = [view.id for view in self.views]
         masks = [view.masks(network.learned_codes) for view in self.views]
         step = trainer.global_step

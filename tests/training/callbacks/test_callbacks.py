@@ -9,8 +9,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from torch.utils.data import DataLoader
 
 from retinalesion.errors import UserError
-from retinalesion.training.checkpoints import RunCheckpoint
-from retinalesion.training.finite import MOST_SKIPPED, Finite
+from retinalesion.training.callbacks.checkpoints import RunCheckpoint
+from retinalesion.training.callbacks.finite import MOST_SKIPPED, Finite
 from retinalesion.training.schedule import AveragedWeights, SwitchAtShare, TwoStageSchedule
 from retinalesion.training.segmentation import SegmentationTask
 

@@ -2,12 +2,14 @@
 
 import statistics
 import time
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.utils.hooks import RemovableHandle
 
 from retinalesion.networks import cost
+from retinalesion.training.contract import Timed
 
 
 class TestCosts(Callback):
@@ -23,11 +25,11 @@ class TestCosts(Callback):
     def __init__(self) -> None:
         self.seconds: list[float] = []
         self.in_batch = self.entered = 0.0
-        self.hooks: list[Any] = []
+        self.hooks: list[RemovableHandle] = []
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen at the network's door."""
-        task: Any = pl_module
+        task = cast(Timed, pl_module)
         self.seconds = []
         self.hooks = [
             task.network.register_forward_pre_hook(self._enter),
@@ -61,7 +63,7 @@ class TestCosts(Callback):
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the figures; this callback comes before the tables."""
         self._remove_hooks()
-        task: Any = pl_module
+        task = cast(Timed, pl_module)
         task.cost = {
             "parameters": cost.parameters(task.network),
             "multiply-adds": _multiply_adds(task),
@@ -78,7 +80,7 @@ class TestCosts(Callback):
         self.hooks = []
 
 
-def _multiply_adds(task: Any) -> int | None:
+def _multiply_adds(task: Timed) -> int | None:
     try:
         return cost.multiply_adds(task.network, task.seen_side)
     except (RuntimeError, NotImplementedError):  # an encoder that cannot be followed must not cost the scores

@@ -1,9 +1,8 @@
 """What a test leaves: scores per lesion, one row per photograph, and the same as a table to read."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, cast
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -13,103 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from retinalesion import scores
-from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.files import write_csv, write_json
-from retinalesion.lesions import CODES, NO_GRADE
+from retinalesion.lesions import CODES
 from retinalesion.scores import Array, Counts, known, over
-from retinalesion.training.checkpoints import output_folder
-from retinalesion.training.tested import gather, groups_of, tested_on
-
-# Pixel F1 is Table 3 of the paper, image F1 Table 5; always yes is the image F1 of saying present everywhere.
-SCORES = {
-    "pixel F1": scores.pixel_f1,
-    "IoU": scores.pixel_iou,
-    "AUPR": scores.aupr,
-    "image F1": scores.image_f1,
-    "always yes": scores.always_yes_f1,
-    "specificity": scores.specificity,
-}
-
-
-class Scores(NamedTuple):
-    """Which scores a table has.
-
-    Attributes:
-        of: functions of the counts, by name.
-        interval: what stands before "from" and "to" of the interval of F1.
-        title: what the first columns are, for the terminal.
-    """
-
-    of: Mapping[str, Callable[[Counts], Array]]
-    interval: str
-    title: str
-
-
-BY_PIXEL = Scores(
-    SCORES, "F1", "pixel F1 as in Table 3 of the paper, its 95 % interval, image F1 as in Table 5"
-)
-# Of networks without maps, whose photographs count as one pixel each.
-IMAGE_LEVEL = Scores(
-    {
-        "image F1": scores.image_f1,
-        "always yes": scores.always_yes_f1,
-        "image AUPR": scores.aupr,
-        "specificity": scores.specificity,
-    },
-    "image F1",
-    "image F1 as in Table 5 of the paper, its 95 % interval",
-)
-
-
-@dataclass(frozen=True)
-class PhotographRow:
-    """One photograph of a test, per lesion: all from which scores, intervals and comparisons follow.
-
-    Attributes:
-        id: of the photograph.
-        grade: -1 where there is none.
-        annotated: lesions with valid pixels.
-        hits: valid pixels marked and found.
-        alarms: valid pixels found and not marked.
-        misses: valid pixels marked and not found.
-        probability: the map's maximum (Eq. 1).
-    """
-
-    id: str
-    grade: int
-    annotated: tuple[bool, ...]
-    hits: tuple[int, ...]
-    alarms: tuple[int, ...]
-    misses: tuple[int, ...]
-    probability: tuple[float, ...]
-
-    def cells(self) -> dict[str, Any]:
-        """As a line of ``photographs.csv``; what was not annotated is empty."""
-        cells: dict[str, Any] = {"id": self.id, "grade": "" if self.grade == NO_GRADE else self.grade}
-        for j, code in enumerate(CODES):
-            if self.annotated[j]:
-                cells |= {f"{code}_hits": self.hits[j], f"{code}_alarms": self.alarms[j]}
-                cells |= {f"{code}_misses": self.misses[j]}
-            cells[f"{code}_probability"] = probability_text(self.probability[j])
-        return cells
-
-
-class ImageRow(PhotographRow):
-    """One photograph of a test without maps: it counts as one pixel of each lesion."""
-
-    def cells(self) -> dict[str, Any]:
-        """As a line of ``photographs.csv``; whether present is empty where it was not annotated."""
-        cells: dict[str, Any] = {"id": self.id, "grade": "" if self.grade == NO_GRADE else self.grade}
-        for j, code in enumerate(CODES):
-            if self.annotated[j]:
-                cells[f"{code}_present"] = self.hits[j] + self.misses[j]
-            cells[f"{code}_probability"] = probability_text(self.probability[j])
-        return cells
-
-
-def probability_text(value: float) -> str:
-    """A probability that a program reads again: rounded, what is above 0.5 might no longer be."""
-    return f"{value:.9g}"  # enough for every float32
+from retinalesion.training.callbacks.checkpoints import output_folder
+from retinalesion.training.callbacks.tested import gather, groups_of, tested_on
+from retinalesion.training.contract import TestedForLesions, data_of
+from retinalesion.training.rows import BY_PIXEL, PhotographRow, Scores
 
 
 def interval(rows: Sequence[PhotographRow], learned: Sequence[bool], groups: Sequence[str]) -> Array:
@@ -219,23 +128,18 @@ def _shown(value: float | None) -> str:
 
 def _photographs_with_spots(trainer: Trainer, rows: Sequence[PhotographRow]) -> int:
     """How many of the tested photographs are of a camera whose spots are known."""
-    datamodule = getattr(trainer, "datamodule", None)
-    spots = datamodule.spots if isinstance(datamodule, FundusDataModule) else {}
-    return sum(bool(spots.get(row.id)) for row in rows)
+    data = data_of(trainer)
+    return sum(bool(data.spots.get(row.id)) for row in rows) if data else 0
 
 
 class TestTables(Callback):
-    """After ``test``: the tables of lesion maps in the terminal, in ``test`` of the run, and in the loggers.
-
-    The task offers ``rows`` (of this process), ``counts`` (a metric over all processes), ``learned``,
-    ``cost``, and in ``scores`` which ones a table has.
-    """
+    """After ``test``: the tables of lesions in the terminal, in ``test`` of the run, and in the loggers."""
 
     __test__ = False  # no test of ours, whatever its name says to pytest
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gather, score, write and print."""
-        task: Any = pl_module
+        task = cast(TestedForLesions, pl_module)
         rows = sorted(gather(task.rows), key=lambda row: row.id)
         if not rows:  # of a network without lesion maps
             return

@@ -11,7 +11,8 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from retinalesion.training.checkpoints import RunCheckpoint
+from retinalesion.training.callbacks.checkpoints import RunCheckpoint
+from retinalesion.training.contract import Calibrated, Optimized, Staged, callbacks_of
 from retinalesion.training.schedule import TwoStageSchedule
 
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
@@ -38,7 +39,7 @@ def end_of(trainer: Trainer, task: LightningModule) -> End:
     """
     if 0 < trainer.max_steps <= trainer.global_step:
         return End(f"max_steps {trainer.max_steps}", True)
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+    for callback in callbacks_of(trainer):
         if isinstance(callback, TwoStageSchedule) and callback.is_at_its_end:
             return End(f"{callback.since_best} validations without improvement", True)
         if isinstance(callback, Timer) and (left := callback.time_remaining()) is not None and left <= 0:
@@ -46,7 +47,7 @@ def end_of(trainer: Trainer, task: LightningModule) -> End:
     epochs = trainer.max_epochs
     done: Any = trainer.fit_loop.epoch_progress.current
     if epochs is not None and 0 <= epochs <= done.processed:
-        has_length = getattr(task, "optimizer", None) == "adamw"
+        has_length = isinstance(task, Optimized) and task.optimizer == "adamw"
         return End(f"max_epochs {epochs}", not has_length)
     stops = [type(one).__name__ for one in trainer.early_stopping_callbacks]
     return End(" or ".join(stops) or "a callback of yours", True)
@@ -154,10 +155,11 @@ class Ending(Callback):
 
 def _undone(trainer: Trainer, task: LightningModule) -> list[str]:
     undone = []
-    if getattr(task, "stage", None) == "dice":
+    if isinstance(task, Staged) and task.stage == "dice":
         undone.append("The dual loss never came: these are weights of the Dice stage.")
-    if getattr(task, "optimizer", None) == "adamw" and trainer.global_step < trainer.max_steps:
+    is_of_length = isinstance(task, Optimized) and task.optimizer == "adamw"
+    if is_of_length and trainer.global_step < trainer.max_steps:
         undone.append("The learning rate had not come down to its end.")
-        if getattr(task, "calibrate", False):
+        if isinstance(task, Calibrated) and task.calibrate:
             undone.append("Nothing was calibrated.")
     return undone

@@ -1,9 +1,8 @@
 """What a test of grades leaves: kappa, confusion, recall, referable DR, and one row per photograph."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -16,36 +15,10 @@ from retinalesion import scores
 from retinalesion.files import write_csv, write_json
 from retinalesion.lesions import GRADES, NO_GRADE
 from retinalesion.scores import known, over
-from retinalesion.training.checkpoints import output_folder
-from retinalesion.training.tables import probability_text
-from retinalesion.training.tested import gather, groups_of, tested_on
-
-
-@dataclass(frozen=True)
-class GradeRow:
-    """One photograph of a test.
-
-    Attributes:
-        id: of the photograph.
-        grade: true grade, -1 where there is none.
-        probability: of DR0 to DR4.
-    """
-
-    id: str
-    grade: int
-    probability: tuple[float, ...]
-
-    @property
-    def said(self) -> int:
-        """The grade of the highest probability."""
-        return int(np.argmax(self.probability))
-
-    def cells(self) -> dict[str, Any]:
-        """As a line of ``grades.csv``."""
-        cells: dict[str, Any] = {"id": self.id, "grade": "" if self.grade == NO_GRADE else self.grade}
-        cells["said"] = self.said
-        named = zip(GRADES, self.probability, strict=True)
-        return cells | {f"P({name})": probability_text(p) for name, p in named}
+from retinalesion.training.callbacks.checkpoints import output_folder
+from retinalesion.training.callbacks.tested import gather, groups_of, tested_on
+from retinalesion.training.contract import TestedForGrades
+from retinalesion.training.rows import GradeRow
 
 
 def grade_figures(rows: Sequence[GradeRow], groups: Sequence[str]) -> dict[str, Any]:
@@ -114,14 +87,11 @@ def _shown(value: float | None) -> str:
 
 
 class GradeTables(Callback):
-    """After ``test``: the scores of grades in the terminal, in ``test`` of the run, and in the loggers.
-
-    The task offers ``grade_rows`` (of this process) and ``cost``.
-    """
+    """After ``test``: the scores of grades in the terminal, in ``test`` of the run, and in the loggers."""
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gather, score, write and print."""
-        task: Any = pl_module
+        task = cast(TestedForGrades, pl_module)
         rows = sorted(gather(task.grade_rows), key=lambda row: row.id)
         groups = groups_of(trainer, [row.id for row in rows])
         figures = grade_figures(rows, groups)

@@ -21,7 +21,7 @@ from retinalesion.data.store import Store, unpack, write_tables
 from retinalesion.data.synthetic import SyntheticSource
 from retinalesion.lesions import CODES
 from retinalesion.pictures import panel, stack
-from retinalesion.training.panels import LARGEST, ValidationPanels, View
+from retinalesion.training.callbacks.pictures import LARGEST, ValidationPanels, View
 
 LEARNED = ("MA", "iHE", "HaEx", "CWS")
 SIDE = 96

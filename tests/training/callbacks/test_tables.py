@@ -12,9 +12,10 @@ from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.lesions import CODES
 from retinalesion.networks.cost import multiply_adds, parameters
 from retinalesion.scores import STEPS, Counts, f1
-from retinalesion.training import tables
+from retinalesion.training.callbacks import tables
+from retinalesion.training.callbacks.tables import healthy_figures, interval, lesion_rows
+from retinalesion.training.rows import BY_PIXEL, PhotographRow
 from retinalesion.training.segmentation import SegmentationTask
-from retinalesion.training.tables import PhotographRow, healthy_figures, interval, lesion_rows
 
 ALL = (True,) * len(CODES)
 FOUR = tuple(code in ("MA", "iHE", "HaEx", "CWS") for code in CODES)
@@ -150,7 +151,7 @@ def test_test_says_what_was_not_learned(tested):
     lesions = {line["lesion"]: line for line in read(tested / "test/lesions.csv")}
     for name in ("pHE", "FiP"):
         assert lesions[name]["learned"] == "False"
-        assert not any(lesions[name][score] for score in tables.SCORES)
+        assert not any(lesions[name][score] for score in BY_PIXEL.of)
     summary = json.loads((tested / "test/summary.json").read_text("utf-8"))
     assert summary["photographs"] == 4
     assert summary["side"] == 96

@@ -10,6 +10,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from retinalesion.errors import UserError
+from retinalesion.training.contract import Optimized
 
 MOST_SKIPPED = 10  # steps in a row that float16's scaler may leave out: it tries smaller scales in between
 
@@ -79,8 +80,8 @@ class Finite(Callback):
 
     def _gone_astray(self, what: str, value: Tensor, trainer: Trainer, task: LightningModule) -> UserError:
         photographs = f" (photographs {self.ids})" if self.ids else ""
-        rate = getattr(task, "rate", None)
-        lower = "Lower the learning rate" + (f": model.rate is {rate:g}" if rate is not None else "")
+        told = f": model.rate is {task.rate:g}" if isinstance(task, Optimized) else ""
+        lower = f"Lower the learning rate{told}"
         if str(trainer.precision) != "32-true":
             lower += f"; or train in float32: trainer.precision is {trainer.precision}"
         return UserError(

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.errors import UserError
-from retinalesion.training.ending import end_of
+from retinalesion.training.callbacks.ending import end_of
 from retinalesion.training.segmentation import SegmentationTask
 
 NETWORK = {"network": "lnet-32s", "encoder": "test_efficientnet", "weights": None}

@@ -11,6 +11,7 @@ from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
 from retinalesion.networks.base import Segmenter
+from retinalesion.training.contract import callbacks_of, data_of
 from retinalesion.training.counts import LesionCounts, as_read
 from retinalesion.training.metrics import count
 from retinalesion.training.schedule import AveragedWeights
@@ -36,20 +37,21 @@ class Calibration(Callback):
         Raises:
             UserError: the fit was given loaders alone, or averages weights in another way.
         """
-        if not any(isinstance(callback, AveragedWeights) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+        if not any(isinstance(callback, AveragedWeights) for callback in callbacks_of(trainer)):
             raise UserError("calibrate shifts the averaged weights: leave WeightAveraging to the task.")
-        if not isinstance(getattr(trainer, "datamodule", None), FundusDataModule):
+        if data_of(trainer) is None:
             raise UserError("calibrate reads whole training photographs: give the fit a FundusDataModule.")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Calibrate where this step was the last."""
-        if trainer.global_step < trainer.max_steps:
+        data = data_of(trainer)
+        if trainer.global_step < trainer.max_steps or data is None:
             return
-        averaged = next(callback for callback in trainer.callbacks if isinstance(callback, AveragedWeights))  # type: ignore[attr-defined]
+        averaged = next(one for one in callbacks_of(trainer) if isinstance(one, AveragedWeights))
         with averaged.in_place(pl_module), trainer.precision_plugin.val_step_context():
-            calibrate(cast(Segmenter, pl_module.network), trainer.datamodule)  # type: ignore[attr-defined]
+            calibrate(cast(Segmenter, pl_module.network), data)
 
 
 @torch.no_grad()

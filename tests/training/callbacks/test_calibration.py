@@ -7,7 +7,7 @@ from lightning.pytorch import Trainer
 from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
-from retinalesion.training.calibration import calibrate
+from retinalesion.training.callbacks.calibration import calibrate
 from retinalesion.training.segmentation import SegmentationTask
 
 HEAD = "network.head.bias"
