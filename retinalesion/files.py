@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ except ImportError:  # no POSIX system: there nobody is held off
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"  # in a folder that somebody works in; says who
+HALF = re.compile(r"\..+\.\d+\.part(\.|$)")  # the name of what `replace_file` writes beside
 _ATTEMPTS = 100
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _held: set[int] = set()  # descriptors of this process's locks
@@ -47,10 +49,11 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed writers left beside; the folder must be `locked`."""
+    """Remove what killed writers left beside, and nothing else; the folder must be `locked`."""
     for part in folder.rglob(".*.part*"):
-        with suppress(OSError):
-            part.unlink()
+        if HALF.match(part.name):
+            with suppress(OSError):
+                part.unlink()
 
 
 def _unwritable(path: Path, error: OSError) -> UserError:

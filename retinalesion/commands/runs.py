@@ -39,6 +39,12 @@ class Run:
         return cls(path if path.is_dir() or len(path.parts) > 1 else RUNS / name)
 
     @classmethod
+    def of(cls, checkpoint: Path) -> "Run":
+        """The run of a checkpoint; of a file that lies elsewhere, results go beside it."""
+        folder = checkpoint.absolute().parent
+        return cls(folder.parent if folder.name == "checkpoints" else folder)
+
+    @classmethod
     def new(cls, make: bool = True) -> "Run":
         """A run named by the time; a job of Slurm keeps its name when it is queued again.
 

@@ -84,7 +84,7 @@ def _to_fit(own: argparse.Namespace, rest: list[str], task: type) -> Session:
     if own.resume:
         named = Path(own.resume)
         if named.is_file():  # best.ckpt, say
-            return _to_resume(Run(named.absolute().parent.parent), named, rest, is_unchanged=False)
+            return _to_resume(Run.of(named), named, rest, is_unchanged=False)
         run = Run.named(own.resume)
         return _to_resume(run, run.latest, rest, is_unchanged=not rest)
     is_first = rank_zero_only.rank == 0 and not _asks_for_help(rest)  # type: ignore[attr-defined]
@@ -106,7 +106,7 @@ def _to_use(own: argparse.Namespace, rest: list[str], task: type) -> Session:
         return Session(Run(Path()), rest, task)
     if own.ckpt_path:
         checkpoint = find(own.ckpt_path)
-        run = Run.named(own.run) if own.run else Run(checkpoint.absolute().parent.parent)
+        run = Run.named(own.run) if own.run else Run.of(checkpoint)
     else:
         run = Run.named(own.run) if own.run else Run.newest_finished()
         checkpoint = run.result

@@ -5,14 +5,13 @@ called. What an earlier batch left steps aside into ``earlier`` and goes when th
 """
 
 import json
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from retinalesion.errors import UserError
-from retinalesion.files import LOCK, write_json
+from retinalesion.files import HALF, LOCK, sweep, write_json
 
 MARK = "analysis.json"  # what was asked for, and whether all of it is there
 WORK = "unfinished"  # what is needed until it is
@@ -23,7 +22,6 @@ PICTURES = ("planes", "overlays", "probabilities", "report")
 
 _OURS = (*TABLES, *PICTURES, WORK)
 _FORMAT = 1
-_HALF = re.compile(r"\..+\.\d+\.part(\.|$)")  # as `files.replace_file` calls what it writes beside
 
 Asked = Mapping[str, Any]  # plain values by name; the names are told where they differ
 
@@ -52,14 +50,12 @@ class BatchFolder:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file. Name a new or an empty folder with --out.")
         entries = {entry.name for entry in self._entries()}
+        if not entries or self._state() or self._state(self.path / EARLIER):
+            return  # what else lies in a folder of ours, a lock of a spreadsheet, say, stays as it is
         foreign = entries - {*_OURS, MARK, EARLIER}
-        what = ""
-        if foreign:
-            what = f"holds other things ({min(foreign)})"
-        elif entries and not (self._state() or self._state(self.path / EARLIER)):
-            what = f"holds things that nothing here says to be ours (no {MARK} of this version)"
-        if what:
-            raise UserError(f"{self.path} {what}. Name a new or an empty folder with --out.")
+        what = f"other things ({min(foreign)})" if foreign else "things that nothing here says to be ours"
+        why = "" if foreign else f" (no {MARK} of this version)"
+        raise UserError(f"{self.path} holds {what}{why}. Name a new or an empty folder with --out.")
 
     @property
     def is_ours(self) -> bool:
@@ -116,9 +112,7 @@ class BatchFolder:
         """
         state = self._state()
         assert state is not None, "begun before"
-        for left in self.path.rglob(".*.part*"):  # by writers that were killed
-            if _HALF.match(left.name):
-                left.unlink(missing_ok=True)
+        sweep(self.path)
         self._mark(state["asked"], finished=True)
         self.clear_away()
 
@@ -165,7 +159,7 @@ class BatchFolder:
         """What lies there, but for locks and what killed writers left half-written."""
         if self.path.is_dir():
             for entry in self.path.iterdir():
-                if entry.name != LOCK and not _HALF.match(entry.name):
+                if entry.name != LOCK and not HALF.match(entry.name):
                     yield entry
 
 

@@ -85,7 +85,7 @@ class Job:
             raise stop.error from None
         except Exception as error:  # memory too: one photograph never stops a batch
             self.outputs.forget(item.id)
-            return reader.unread(item.file, item.id, _told(item, error))
+            return reader.unread(item.file, item.id, self._told(item, error))
 
     def free(self, item: Item, reading: Reading, spots: Mapping[Camera, Sequence[Spot]]) -> Reading:
         """The reading without what lies on spots that are known only now; its pictures are drawn anew.
@@ -120,6 +120,12 @@ class Job:
             return reading
         self.outputs.draw(reading, to_square(rgb, reading.box, self.reader.side), planes, aside)
         return reading
+
+    def _told(self, item: Item, error: Exception) -> Exception:
+        """What is said of it, with the file as it was named: tables go to others, and folders do not."""
+        if not isinstance(error, UserError):
+            return UserError(f"{item.file}: cannot be read ({type(error).__name__}: {error}).")
+        return UserError(str(error).replace(str(self.here / item.file), item.file))
 
     def _read_file(self, reader: Reader, item: Item) -> Reading:
         rgb, camera = read_with_camera(self.here / item.file)
@@ -160,9 +166,3 @@ class _writing:  # noqa: N801 - reads as a word in ``with``
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if isinstance(error, (UserError, OSError)):
             raise _UnwritableError(error) from error
-
-
-def _told(item: Item, error: Exception) -> Exception:
-    if isinstance(error, UserError):
-        return error
-    return UserError(f"{item.file}: cannot be read ({type(error).__name__}: {error}).")

@@ -58,7 +58,8 @@ def _listed(named: Sequence[Path], split: str, out: Path) -> Iterator[Item]:
             ours = {out.resolve(), *(lines.parent.resolve() for lines in path.rglob(LINES))}
             ours |= {mark.parent.resolve() for mark in path.rglob(MARK) if BatchFolder(mark.parent).is_ours}
             found = (file for file in path.rglob("*") if _is_photograph(file))
-            files = sorted(file for file in found if ours.isdisjoint(file.resolve().parents))
+            # Of its folder: a file may be a link to itself, which is told when it is read.
+            files = sorted(file for file in found if ours.isdisjoint(_with_all_above(file.parent.resolve())))
             if not files:
                 known = ", ".join(sorted(SUFFIXES))
                 raise UserError(f"{path}: no photographs in this folder ({known}).")
@@ -68,6 +69,10 @@ def _listed(named: Sequence[Path], split: str, out: Path) -> Iterator[Item]:
             yield Item(_unique(path.stem, taken), str(path))
         else:
             raise UserError(f"{path}: no such file or folder.")
+
+
+def _with_all_above(folder: Path) -> list[Path]:
+    return [folder, *folder.parents]
 
 
 def _is_photograph(file: Path) -> bool:

@@ -127,7 +127,7 @@ def test_analyze_of_bad_photographs_alone_is_a_mistake_but_leaves_the_table(run,
     [
         (("eyes",), "no model in the box. Name one: --checkpoint"),
         (("eyes", "--checkpoint", "nowhere.ckpt"), "nowhere.ckpt: no such checkpoint"),
-        (("eyes", "--checkpoint", "eyes/broken.jpg"), "cut off, or not a checkpoint"),
+        (("eyes", "--checkpoint", "eyes/broken.jpg"), "eyes/broken.jpg: not a checkpoint of retinalesion"),
         (("eyes", "--out", "eyes/broken.jpg"), "eyes/broken.jpg is a file. Name a new or an empty folder"),
         (
             ("eyes", "--out", "eyes"),

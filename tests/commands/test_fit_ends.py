@@ -122,10 +122,18 @@ def test_a_run_that_died_before_its_first_validation_begins_anew_by_its_name(fit
     (died / "config.yaml").write_text("died: early")
     (died / "checkpoints").mkdir()
     (died / "checkpoints/.last.ckpt.1.part.ckpt").write_text("half")
+    (died / ".in.particular").write_text("the user's")
     assert "with --run" in refused("fit", "--resume", "died")
     assert fit("--run", "died", "--trainer.max_steps", "1") == 0
     assert "begins anew" in caplog.text
     assert {file.name for file in (died / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert (died / ".in.particular").read_text() == "the user's"
+
+
+def test_what_is_made_of_a_file_from_elsewhere_lies_beside_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Run.of(Path("runs/first/checkpoints/best.ckpt")).path == tmp_path / "runs/first"
+    assert Run.of(Path("given/box.safetensors")).path == tmp_path / "given"  # not beside the user's folder
 
 
 def test_what_diverged_is_told_and_not_finished(fit, here, capsys):

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -273,6 +274,28 @@ def test_what_the_user_made_under_our_names_is_his(eyes, name):
         with pytest.raises(UserError, match=r"mine holds things.*Name a new or an empty folder"):
             read(out="mine", fresh=fresh)
     assert everything_in("mine") == {name: b'{"mine": true}'}
+
+
+@pytest.mark.parametrize("stop", [None, KeyboardInterrupt()])
+def test_what_a_spreadsheet_leaves_beside_our_tables_stops_nothing_and_stays(eyes, monkeypatch, stop):
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        if stop:
+            stopped_at(patch, (Outputs, "draw"), {4}, stop)
+        read()
+    lock = Path("out/.~lock.readings.csv#")
+    lock.write_text("somebody")
+    assert len(read()) == COUNT
+    assert len(read("eyes/p0.png")) == 1
+    assert lock.read_text() == "somebody"
+
+
+@pytest.mark.parametrize("odd", ["pipe", "loop", "nowhere"])
+def test_what_bears_the_name_of_a_photograph_and_is_none_is_a_row_of_it(eyes, odd):
+    file = eyes / "p1_odd.png"
+    os.mkfifo(file) if odd == "pipe" else file.symlink_to(file.name if odd == "loop" else odd)
+    errors = [reading.error for reading in read()]
+    assert [bool(error) for error in errors] == [False, False, True, False, False, False]
+    assert errors[2].startswith("eyes/p1_odd.png: ")  # as it was named: tables are given away
 
 
 def test_of_two_at_once_into_one_folder_the_second_is_refused(eyes):
