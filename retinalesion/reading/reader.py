@@ -176,7 +176,7 @@ class Reader:
         with torch.inference_mode():
             return self.trained.answers(image)
 
-    def read(self, file: Path, id: str, spots: Sequence[Spot] = ()) -> Seen:
+    def read(self, file: Path | str, id: str, spots: Sequence[Spot] = ()) -> Seen:
         """Read a photograph of any size.
 
         Args:
@@ -187,10 +187,25 @@ class Reader:
         Raises:
             PhotographError: it cannot be opened.
         """
-        return self.see(read_photograph(file), str(file), id, spots)
+        return self.see(read_photograph(Path(file)), str(file), id, spots)
 
     def see(self, rgb: NDArray[np.uint8], file: str, id: str, spots: Sequence[Spot] = ()) -> Seen:
-        """Read a photograph that is open already, uint8 (height, width, 3); else as `read`."""
+        """Read a photograph that is open already; else as `read`.
+
+        Args:
+            rgb: uint8 (height, width, 3).
+            file: its name, for the reading.
+            id: likewise.
+            spots: as `read` takes them.
+
+        Raises:
+            UserError: not such pixels: of others, as of floats from 0 to 1, the reading would be wrong.
+        """
+        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
+            raise UserError(
+                f"{file}: pixels of shape {rgb.shape} and type {rgb.dtype}. A photograph is uint8, 0 to 255, "
+                "(height, width, 3), red first."
+            )
         height, width = rgb.shape[:2]
         box = find_field(rgb)
         square = to_square(rgb, box, self.side)
@@ -217,8 +232,8 @@ def device_of(name: str | None) -> torch.device:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError as error:
         raise UserError(f"{name}: no such device. There are cpu, cuda and mps.") from error
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(device.type, True):
+    there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (device.index or 0) >= there.get(device.type, 0):
         raise UserError(f"{name}: this machine (or this build of torch) has no such device. Try cpu.")
     return device
 

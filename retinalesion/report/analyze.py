@@ -79,7 +79,7 @@ def analyze(
     folder = BatchFolder(Path(out))
     own = Part.named(part) if part else None
     if not 1 <= workers <= cores():
-        raise UserError(f"--workers {workers}: this machine gives {cores()} cores. Name at most as many.")
+        raise UserError(f"--workers {workers}: name 1 to {cores()}, as many as this machine gives cores.")
     folder.require_ours()
     items = listed(photographs, split, Path(out))
     known = _known_spots(camera, items)

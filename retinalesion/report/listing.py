@@ -24,7 +24,10 @@ def listed(photographs: Path | str | Sequence[Path | str], split: str, out: Path
         UserError: there is nothing of that name, or no photograph in it.
     """
     named = [photographs] if isinstance(photographs, (Path, str)) else photographs
-    return list(_listed([Path(name) for name in named], split, out))
+    items = list(_listed([Path(name) for name in named], split, out))
+    if not items:
+        raise UserError("no photographs named. Name files, folders or stores.")
+    return items
 
 
 def digest_of(items: Sequence[Item]) -> str:

@@ -211,6 +211,16 @@ def test_a_network_alone_can_read(drawn):
     assert reader.see(drawn[0].rgb, "p.png", "p").reading.learned == ("MA",)
 
 
+def test_pixels_of_another_kind_are_refused_and_a_name_is_a_file(reader, drawn, tmp_path):
+    rgb = drawn[0].rgb
+    for other in (rgb / 255, rgb[..., 0], rgb.transpose(2, 0, 1), np.dstack([rgb, rgb[..., :1]])):
+        with pytest.raises(UserError, match=r"p\.png: pixels of shape .*uint8, 0 to 255"):
+            reader.see(other, "p.png", "p")
+    Image.fromarray(rgb).save(tmp_path / "p.png")
+    file = str(tmp_path / "p.png")
+    assert reader.read(file, "p").reading == reader.see(rgb, file, "p").reading
+
+
 def test_what_is_not_finite_is_no_reading(drawn, tmp_path):
     file = tmp_path / "p.png"
     Image.fromarray(drawn[0].rgb).save(file)
@@ -220,9 +230,9 @@ def test_what_is_not_finite_is_no_reading(drawn, tmp_path):
         Reader(network, side=96).read(file, "p")
 
 
-@pytest.mark.parametrize("device", ["tpu?", "cuda:7"])
+@pytest.mark.parametrize("device", ["tpu?", "cuda:77", "meta"])
 def test_a_device_that_is_not_there_is_named(device, tmp_path):
-    with pytest.raises(UserError, match=rf"{device[:4]}.*(no such device|no such checkpoint)"):
+    with pytest.raises(UserError, match=rf"{device[:4]}.*no such device"):
         Reader.from_checkpoint(tmp_path / "nowhere.ckpt", device)
 
 

@@ -298,6 +298,16 @@ def test_what_bears_the_name_of_a_photograph_and_is_none_is_a_row_of_it(eyes, od
     assert errors[2].startswith("eyes/p1_odd.png: ")  # as it was named: tables are given away
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [({"photographs": []}, "no photographs named"), ({"workers": 0}, "workers 0: name 1 to")],
+)
+def test_nothing_to_read_and_nobody_to_read_it_leave_nothing(eyes, options, says):
+    with pytest.raises(UserError, match=says):
+        read(**options)
+    assert not Path("out").exists()
+
+
 def test_of_two_at_once_into_one_folder_the_second_is_refused(eyes):
     with locked(Path("out")), pytest.raises(UserError, match=f"in use by process {os.getpid()}"):
         read()
