@@ -6,7 +6,7 @@ Of lesions that nobody looked for, nothing is concluded: they have no plane.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import joblib
 import numpy as np
@@ -112,7 +112,7 @@ def check(source: Source, *, camera: bool = True, jobs: int | None = None) -> li
     if missing := too_few(photographs, alike):
         notes.append(missing)
     findings += [Finding("note", "", note) for note in notes]
-    kinds: Sequence[str] = Kind.__args__  # type: ignore[attr-defined]
+    kinds = get_args(Kind)
     return sorted(findings, key=lambda finding: kinds.index(finding.kind))
 
 

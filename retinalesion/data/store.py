@@ -217,7 +217,7 @@ class Store:
                 f"Make one with: retinalesion prepare SOURCE FOLDER {self.path}"
             )
         try:
-            info = json.loads(file.read_text("utf-8"))
+            info: dict[str, Any] = json.loads(file.read_text("utf-8"))
             version = info["format"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{file}: damaged ({error}). Prepare the store again.") from error
@@ -235,7 +235,7 @@ class Store:
             raise UserError(f"{file}: lesions {info['lesions']} instead of {list(CODES)}. Prepare it again.")
         if type(info["side"]) is not int or not 0 < info["side"] <= _LONGEST:
             raise UserError(f"{file}: side {info['side']!r}. Prepare the store again.")
-        return info  # type: ignore[no-any-return]
+        return info
 
     def _read_rows(self) -> Iterator[Row]:
         file = self.path / TABLE

@@ -9,13 +9,13 @@ from lightning.pytorch.utilities import rank_zero_info
 from retinalesion.data.spots import Spot, spots_in
 from retinalesion.data.store import Row, Store, truth_of
 from retinalesion.networks.base import Answers
-from retinalesion.reading.reader import Model, Subject, see, unpacked
+from retinalesion.reading.reader import Model, Subject, Told, see, unpacked
 from retinalesion.reading.reading import Reading
 from retinalesion.report.folder import BatchFolder
 from retinalesion.report.outputs import Outputs
 from retinalesion.training.callbacks.checkpoints import output_folder
 from retinalesion.training.callbacks.tested import gather
-from retinalesion.training.contract import Predicting, data_of
+from retinalesion.training.contract import data_of
 
 
 class ReadingWriter(Callback):
@@ -46,7 +46,7 @@ class ReadingWriter(Callback):
         Raises:
             UserError: as `Model.of` raises.
         """
-        self.model = Model.of(cast(Predicting, pl_module).trained)
+        self.model = Model.of(cast(Told, pl_module).trained)
         data = data_of(trainer)
         self.store = data.store if data else None
         self.photographs = {row.id: row for row in self.store.rows} if self.store else {}

@@ -11,7 +11,6 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
 
 from retinalesion.data.datamodule import FundusDataModule
-from retinalesion.networks.base import Trained
 from retinalesion.scores import Counts
 from retinalesion.training.rows import GradeRow, PhotographRow, Scores
 
@@ -136,14 +135,6 @@ class Drawn(Protocol):
     @property
     def network(self) -> KnowsLesions:
         """Whose maps they are."""
-
-
-class Predicting(Protocol):
-    """Its predictions can be read."""
-
-    @property
-    def trained(self) -> Trained:
-        """The network with what has to be known to use it."""
 
 
 def callbacks_of(trainer: Trainer) -> list[Callback]:
