@@ -96,9 +96,14 @@ def _to_fit(own: argparse.Namespace, rest: list[str], task: type) -> Session:
 
 
 def _to_resume(run: Run, checkpoint: Path, rest: list[str], is_unchanged: bool) -> Session:
-    settings = read_checkpoint(checkpoint).settings
+    read = read_checkpoint(checkpoint)
+    if not read.tells_how_to_go_on:
+        raise UserError(
+            f"{checkpoint}: an exported file, which holds a network and nothing of its fit to go on with. "
+            f"Begin a run with its weights: --model.weights {checkpoint}"
+        )
     words = _arguments(run.config, [], rest, checkpoint)
-    return Session(run, words, task_of(settings["network"]), checkpoint, is_unchanged)
+    return Session(run, words, task_of(read.network), checkpoint, is_unchanged)
 
 
 def _to_use(own: argparse.Namespace, rest: list[str], task: type) -> Session:

@@ -60,6 +60,11 @@ class Checkpoint:
         return str(self.contents["hyper_parameters"]["network"])
 
     @property
+    def tells_how_to_go_on(self) -> bool:
+        """Whether a fit can go on from it; an exported file tells nothing of that."""
+        return "loops" in self.contents
+
+    @property
     def step(self) -> int:
         """Optimizer steps done; 0 where the file does not say."""
         return int(self.contents.get("global_step", 0))

@@ -113,6 +113,13 @@ def test_what_was_tested_without_its_run_is_compared_with_runs(
     assert "same answers" in refused("compare", "runs/far", "runs/twin")
 
 
+def test_a_fit_cannot_go_on_from_an_exported_file(given, refused):
+    beside = Path(given["exported"]).parent
+    before = sorted(beside.iterdir())
+    assert "Begin a run with its weights: --model.weights" in refused("fit", "--resume", given["exported"])
+    assert sorted(beside.iterdir()) == before
+
+
 @pytest.mark.parametrize("kind", ["run", "exported"])
 def test_a_lesion_network_is_taken_of_whatever_has_one(
     kind, given, sian, drawn_store, monkeypatch, tmp_path, tiny
