@@ -66,7 +66,8 @@ class BatchFolder:
         """Whether just this was asked for, and all of it is there."""
         self._settle()
         state = self._state()
-        return bool(state and state["finished"] and state["asked"] == asked)
+        there = all((self.path / name).exists() for name in (LINES, "readings.csv", "findings.csv", "report"))
+        return bool(there and state and state["finished"] and state["asked"] == asked)
 
     def begin(self, asked: Asked, fresh: bool = False) -> bool:
         """Begin a batch, or go on with it where just this was asked for.
@@ -86,7 +87,7 @@ class BatchFolder:
         state = self._state()
         if state and state["finished"]:
             self.clear_away()
-        if state and state["asked"] == asked and not fresh:
+        if state and state["asked"] == asked and not state["finished"] and not fresh:
             return False
         aside = False
         if state and state["finished"]:

@@ -289,6 +289,16 @@ def test_what_a_spreadsheet_leaves_beside_our_tables_stops_nothing_and_stays(eye
     assert lock.read_text() == "somebody"
 
 
+@pytest.mark.parametrize("name", ["readings.csv", "readings.jsonl", "report/index.html"])
+def test_a_table_that_was_deleted_is_made_anew(eyes, name):
+    assert len(read()) == COUNT
+    before = everything_in("out")
+    gone = Path("out", name)
+    shutil.rmtree(gone.parent) if gone.parent.name == "report" else gone.unlink()
+    assert len(read()) == COUNT
+    assert everything_in("out") == before
+
+
 @pytest.mark.parametrize("odd", ["pipe", "loop", "nowhere"])
 def test_what_bears_the_name_of_a_photograph_and_is_none_is_a_row_of_it(eyes, odd):
     file = eyes / "p1_odd.png"
