@@ -1,6 +1,7 @@
 """What tests of several wings share."""
 
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ from selenium import webdriver
 from retinalesion.data.prepare import prepare
 from retinalesion.data.store import Store
 from retinalesion.data.synthetic import SyntheticSource
+
+# Begun in the background of a script, a process ignores Ctrl-C, and so do all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (

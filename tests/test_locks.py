@@ -19,9 +19,8 @@ import os, sys, time
 from pathlib import Path
 from retinalesion.files import locked
 with locked(Path(sys.argv[1])):
-    worker = os.fork()
-    if worker:
-        print(worker, flush=True)
+    if not os.fork():
+        print(os.getpid(), flush=True)  # by then it has let go
     time.sleep(60)
 """
 
