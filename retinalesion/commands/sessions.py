@@ -102,7 +102,9 @@ def _to_resume(run: Run, checkpoint: Path, rest: list[str], is_unchanged: bool) 
             f"{checkpoint}: an exported file, which holds a network and nothing of its fit to go on with. "
             f"Begin a run with its weights: --model.weights {checkpoint}"
         )
-    words = _arguments(run.config, [], rest, checkpoint)
+    # The run's config says all; where it is lost, the checkpoint knows its network.
+    own_words = [] if run.config.is_file() else ["--model", json.dumps(read.settings)]
+    words = _arguments(run.config, own_words, rest, checkpoint)
     return Session(run, words, task_of(read.network), checkpoint, is_unchanged)
 
 

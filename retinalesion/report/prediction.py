@@ -1,6 +1,7 @@
 """Lightning's ``predict`` writes readings too: on one process or many, each photograph once."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -8,6 +9,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from retinalesion.data.spots import Spot, spots_in
 from retinalesion.data.store import Row, Store, truth_of
+from retinalesion.files import locked
 from retinalesion.networks.base import Answers
 from retinalesion.reading.reader import Model, Subject, Told, see, unpacked
 from retinalesion.reading.reading import Reading
@@ -39,12 +41,13 @@ class ReadingWriter(Callback):
         self.photographs: dict[str, Row] = {}
         self.spots: Mapping[str, Sequence[Spot]] = {}
         self.readings: list[Reading] = []
+        self.held = ExitStack()  # the folder, by the first process
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find store and folder; what an earlier prediction left would not belong to this one.
 
         Raises:
-            UserError: as `Model.of` raises.
+            UserError: as `Model.of` raises; or the folder holds something else or is in use.
         """
         self.model = Model.of(cast(Told, pl_module).trained)
         data = data_of(trainer)
@@ -59,6 +62,7 @@ class ReadingWriter(Callback):
         folder.require_ours()  # in every process, or one would wait for the others
         trainer.strategy.barrier()
         if trainer.is_global_zero:
+            self.held.enter_context(locked(folder.path))
             folder.begin({"run": str(folder.path.parent)}, fresh=True)
         trainer.strategy.barrier()  # no process writes before the first has cleared the folder
 
@@ -92,3 +96,8 @@ class ReadingWriter(Callback):
             page = self.outputs.finish(readings)
             BatchFolder(self.outputs.folder).finish()
             rank_zero_info(f"{len(readings)} photographs read: {page}")
+        self.held.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Let go of the folder."""
+        self.held.close()

@@ -188,6 +188,15 @@ def test_the_best_checkpoint_can_be_gone_on_from(copy, capsys):
     assert load(copy)["global_step"] == best + 2
 
 
+def test_a_run_whose_config_is_lost_goes_on_with_its_own_network(copy, drawn_store):
+    (copy / "config.yaml").unlink()
+    steps, settings = (load(copy)[key] for key in ("global_step", "hyper_parameters"))
+    words = ["--data.store", str(drawn_store.path), "--data.side", "64", "--data.batches", "2"]
+    assert main(["fit", "--resume", str(copy), *words, "--trainer.max_steps", str(steps + 2)]) == 0
+    assert load(copy)["global_step"] == steps + 2
+    assert load(copy)["hyper_parameters"] == settings
+
+
 def test_what_is_typed_wins_wherever_it_stands(drawn_store, here):
     words = ["--model.rate", "0.123", "--config", "tiny.yaml", "--data.store", str(drawn_store.path)]
     (here / "rate.yaml").write_text((here / "tiny.yaml").read_text().replace("weights", "rate: 0.5, weights"))

@@ -17,6 +17,8 @@ from retinalesion.data.prepare import prepare
 from retinalesion.data.sources.folder import FolderSource
 from retinalesion.data.store import Store, unpack
 from retinalesion.data.synthetic import SyntheticSource
+from retinalesion.errors import UserError
+from retinalesion.files import locked
 from retinalesion.lesions import CODES
 from retinalesion.networks.base import Segmenter, Trained
 from retinalesion.report.prediction import ReadingWriter
@@ -195,3 +197,11 @@ def test_photographs_without_any_truth_are_predicted_too(tmp_path):
     table = table_of(predict(tmp_path / "run", tmp_path / "store"))
     assert len(table) == 2
     assert {row["truth_grade"] for row in table.values()} == {""}
+
+
+def test_a_folder_that_another_process_predicts_into_is_refused_and_let_go_of(store, tmp_path):
+    with locked(tmp_path / "predict"), pytest.raises(UserError, match="in use by process"):
+        predict(tmp_path, store, evaluate="val")
+    assert not list((tmp_path / "predict").iterdir())
+    for _ in range(2):
+        assert table_of(predict(tmp_path, store, evaluate="val"))
