@@ -5,7 +5,7 @@ at half a pixel, so that what goes in and comes back lies where it was.
 """
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 import cv2
 import numpy as np
@@ -74,6 +74,44 @@ def lit_field(rgb: NDArray[np.uint8], size: tuple[int, int]) -> Bits:
     if lit is None:
         return np.ones(size, np.bool_)
     return np.asarray(cv2.resize(_filled(lit), size[::-1], interpolation=cv2.INTER_NEAREST) > 0)
+
+
+class View(NamedTuple):
+    """What is looked at of a photograph: its field of view as a square, and where that lies in it.
+
+    Attributes:
+        square: as networks and pictures show it, uint8 (s, s, 3).
+        box: the same in the photograph's own pixels.
+        size: height and width of the photograph.
+    """
+
+    square: NDArray[np.uint8]
+    box: Box
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, rgb: NDArray[np.uint8], side: int, box: Box | None = None) -> Self:
+        """Of a photograph.
+
+        Args:
+            rgb: uint8 (height, width, 3).
+            side: of the square.
+            box: where it is known; None to find it.
+        """
+        box = box or find_field(rgb)
+        return cls(to_square(rgb, box, side), box, (rgb.shape[0], rgb.shape[1]))
+
+    def lit(self, side: int) -> Bits:
+        """Where the camera saw something, bool (side, side), as `lit_field`."""
+        return lit_field(self.square, (side, side))
+
+    def at_own_size(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A map (m, m) of the square on the photograph's own pixels, as `from_square`."""
+        return from_square(plane, self.box, self.size)
+
+    def in_square(self, mask: Bits) -> Bits:
+        """A mask (height, width) of the photograph in the square, as `plane_to_square`."""
+        return plane_to_square(mask, self.box, self.square.shape[0])
 
 
 def grow(box: Box, masks: Iterable[Bits]) -> Box:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retinalesion import __version__
+from retinalesion.data.field import View
 from retinalesion.data.names import eye_of, is_id
 from retinalesion.errors import UserError
 from retinalesion.files import read_png, write_csv, write_json
@@ -274,6 +275,10 @@ class Store:
             UserError: missing, damaged, of another side, or not the picture that `prepare` wrote.
         """
         return self._picture(id, 0, cv2.IMREAD_COLOR_RGB)
+
+    def view(self, row: Row) -> View:
+        """The field of view of one photograph; else as `image`."""
+        return View(self.image(row.id), row.box, (row.height, row.width))
 
     def planes(self, id: str) -> NDArray[np.uint8]:
         """Packed planes, uint8 (side, side).

@@ -41,12 +41,12 @@ def findings_of(
     peaks = np.zeros(count, np.float32)
     np.maximum.at(peaks, np.asarray(labels, np.int32)[plane], probability[plane])
 
+    field = field_pixels(box, (probability.shape[0], probability.shape[1]))
     middle = Point(box.x + (box.side - 1) / 2, box.y + (box.side - 1) / 2)
     quadrants = quadrants_of(centroids, fovea or middle)
     distances = np.full(count, math.nan)
     if fovea and disc and disc.diameter > 0:  # false for NaN too
         distances = np.hypot(*(centroids - fovea).T) / disc.diameter
-    field = field_pixels(box, (probability.shape[0], probability.shape[1]))
 
     def finding(label: int) -> Finding:
         left, top, width, height, pixels = (int(value) for value in stats[label])

@@ -13,7 +13,7 @@ from torch import nn
 
 from retinalesion import __version__
 from retinalesion.data.decode import read_photograph
-from retinalesion.data.field import find_field, from_square, lit_field, to_square
+from retinalesion.data.field import View, to_square
 from retinalesion.data.photograph import Bits
 from retinalesion.data.quality import LIMITS, judge, measure
 from retinalesion.data.spots import Spot
@@ -40,9 +40,6 @@ class Subject(NamedTuple):
     Attributes:
         id: unique in a batch.
         file: as it was named.
-        width: own pixels.
-        height: own pixels.
-        box: its field of view.
         disc: where known.
         fovea: where known.
         truth_grade: where a table says.
@@ -50,9 +47,6 @@ class Subject(NamedTuple):
 
     id: str
     file: str
-    width: int
-    height: int
-    box: Box
     disc: Disc | None = None
     fovea: Point | None = None
     truth_grade: int | None = None
@@ -61,7 +55,7 @@ class Subject(NamedTuple):
     def of_row(cls, row: Row) -> Self:
         """Of a store."""
         grade = None if row.grade == NO_GRADE else row.grade
-        return cls(row.id, row.name, row.width, row.height, row.box, row.disc, row.fovea, grade)
+        return cls(row.id, row.name, row.disc, row.fovea, grade)
 
 
 class Seen(NamedTuple):
@@ -69,7 +63,7 @@ class Seen(NamedTuple):
 
     Attributes:
         reading: what is said of it.
-        square: its field of view, uint8 (s, s, 3).
+        view: its field of view.
         maps: probabilities of lesions, float32 (8, m, m), all 0 for lesions not learned; of the same square.
         planes: where they exceed 0.5 at the photograph's own size, uint8 (height, width), bit j = lesion j;
             without what lies on the camera's spots.
@@ -78,11 +72,16 @@ class Seen(NamedTuple):
     """
 
     reading: Reading
-    square: NDArray[np.uint8]
+    view: View
     maps: NDArray[np.float32]
     planes: NDArray[np.uint8]
     aside: Bits
     faint: Mapping[str, float]
+
+    @property
+    def square(self) -> NDArray[np.uint8]:
+        """The field of view as a picture, uint8 (s, s, 3)."""
+        return self.view.square
 
 
 class Model(NamedTuple):
@@ -206,10 +205,12 @@ class Reader:
                 f"{file}: pixels of shape {rgb.shape} and type {rgb.dtype}. A photograph is uint8, 0 to 255, "
                 "(height, width, 3), red first."
             )
-        height, width = rgb.shape[:2]
-        box = find_field(rgb)
-        square = to_square(rgb, box, self.side)
-        return see(Subject(id, file, width, height, box), square, *self.maps_of(square), self.model, spots)
+        return self.look(View.of(rgb, self.side), Subject(id, file), spots)
+
+    def look(self, view: View, subject: Subject, spots: Sequence[Spot] = ()) -> Seen:
+        """Read a photograph whose field of view is known; else as `see`."""
+        maps, grades = self.maps_of(view.square)
+        return see(subject, view, maps, grades, self.model, spots)
 
     def unread(self, file: Path | str, id: str, error: Exception) -> Reading:
         """The reading of a photograph that cannot be opened: it says why."""
@@ -261,7 +262,7 @@ def unpacked(out: Answers, place: int, side: int) -> tuple[NDArray[np.float32], 
 
 def see(
     subject: Subject,
-    square: NDArray[np.uint8],
+    view: View,
     maps: NDArray[np.float32],
     grades: tuple[float, ...],
     model: Model,
@@ -274,7 +275,7 @@ def see(
 
     Args:
         subject: the photograph.
-        square: its field of view, uint8 (s, s, 3).
+        view: its field of view.
         maps: of lesions, float32 (8, m, m).
         grades: probabilities of DR0 to DR4; empty where the model does not grade.
         model: that gave them.
@@ -285,27 +286,27 @@ def see(
     """
     if not (np.isfinite(maps).all() and np.isfinite(grades).all()):
         raise UserError(f"{subject.file}: {NOT_FINITE} Train it again, or name another checkpoint.")
-    figures = measure(square)
+    figures = measure(view.square)
     reasons = judge(figures, model.limits)
-    maps = maps * lit_field(square, maps.shape[-2:])
-    planes = np.zeros((subject.height, subject.width), np.uint8)
+    maps = maps * view.lit(maps.shape[-1])
+    planes = np.zeros(view.size, np.uint8)
     findings: list[Finding] = []
     probability: dict[str, float] = {}
     faint: dict[str, float] = {}
     for j, code in enumerate(CODES):
         if code in model.learned:
-            own = from_square(maps[j], subject.box, planes.shape)
+            own = view.at_own_size(maps[j])
             above = own > THRESHOLD
             planes |= above.astype(np.uint8) << j
             faint[code] = float(np.max(own, initial=0, where=~above))
-            findings += findings_of(code, own, subject.box, subject.fovea, subject.disc)
+            findings += findings_of(code, own, view.box, subject.fovea, subject.disc)
             probability[code] = float(own.max())
     reading = Reading(
         id=subject.id,
         file=subject.file,
-        width=subject.width,
-        height=subject.height,
-        box=subject.box,
+        width=view.size[1],
+        height=view.size[0],
+        box=view.box,
         quality=Quality(not reasons, reasons, figures),
         learned=model.learned,
         probability=probability,
@@ -315,7 +316,7 @@ def see(
         model=model.name,
     )
     reading, planes, aside = set_aside(reading, planes, spots, faint)
-    return Seen(concluded(reading, model), square, maps, planes, aside, faint)
+    return Seen(concluded(reading, model), view, maps, planes, aside, faint)
 
 
 def concluded(reading: Reading, model: Model) -> Reading:

@@ -9,13 +9,13 @@ from typing import Any
 import cv2
 
 from retinalesion.data.decode import Camera, read_photograph, read_with_camera
-from retinalesion.data.field import to_square
+from retinalesion.data.field import View
 from retinalesion.data.spots import Spot
 from retinalesion.data.store import Store, truth_of
 from retinalesion.errors import UserError
 from retinalesion.files import read_png, write_png
 from retinalesion.reading.camera import Cameras, set_aside
-from retinalesion.reading.reader import Reader, Subject, concluded, see, use_threads
+from retinalesion.reading.reader import Reader, Subject, concluded, use_threads
 from retinalesion.reading.reading import Reading
 from retinalesion.reading.stream import Item
 from retinalesion.report.folder import WORK
@@ -118,7 +118,7 @@ class Job:
             print(f"not drawn anew: {error}", file=sys.stderr)
             write_png(self.outputs.planes_of(item.id), planes)
             return reading
-        self.outputs.draw(reading, to_square(rgb, reading.box, self.reader.side), planes, aside)
+        self.outputs.draw(reading, View.of(rgb, self.reader.side, reading.box), planes, aside)
         return reading
 
     def _told(self, item: Item, error: Exception) -> Exception:
@@ -129,7 +129,8 @@ class Job:
 
     def _read_file(self, reader: Reader, item: Item) -> Reading:
         rgb, camera = read_with_camera(self.here / item.file)
-        seen = reader.see(rgb, item.file, item.id, self.known.get(camera, ()))
+        view = View.of(rgb, reader.side)
+        seen = reader.look(view, Subject(item.id, item.file), self.known.get(camera, ()))
         with _writing():
             self.outputs.write(seen)
             if self.cameras:
@@ -142,9 +143,8 @@ class Job:
         if item.store not in self._stores:
             self._stores[item.store] = Store(self.here / item.store)
         store = self._stores[item.store]
-        square, truth = store.image(item.row.id), truth_of(store, item.row)
-        subject = Subject.of_row(item.row)._replace(id=item.id)
-        seen = see(subject, square, *reader.maps_of(square), reader.model, spots)
+        truth = truth_of(store, item.row)
+        seen = reader.look(store.view(item.row), Subject.of_row(item.row)._replace(id=item.id), spots)
         with _writing():
             self.outputs.write(seen, *truth)
         return seen.reading

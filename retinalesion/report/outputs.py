@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retinalesion.data.field import from_square, plane_to_square
+from retinalesion.data.field import View
 from retinalesion.data.spots import FILE, CameraMap, write_cameras
 from retinalesion.files import replace_file, write_csv, write_png
 from retinalesion.lesions import CODES, GRADES
@@ -63,10 +63,10 @@ class Outputs:
             Its reading.
         """
         reading = seen.reading
-        self.draw(reading, seen.square, seen.planes, seen.aside, truth, annotated)
+        self.draw(reading, seen.view, seen.planes, seen.aside, truth, annotated)
         if self.probabilities:
             for code in reading.learned:
-                own = from_square(seen.maps[CODES.index(code)], reading.box, seen.planes.shape)
+                own = seen.view.at_own_size(seen.maps[CODES.index(code)])
                 # Halves go down, so that the map above one half is the plane and what was set aside.
                 sixteen_bit = np.ceil(own * FULL - 0.5).astype(np.uint16)
                 write_png(self.folder / "probabilities" / f"{reading.id}_{code}.png", sixteen_bit)
@@ -79,7 +79,7 @@ class Outputs:
     def draw(
         self,
         reading: Reading,
-        square: NDArray[np.uint8],
+        view: View,
         planes: NDArray[np.uint8],
         aside: NDArray[np.bool_],
         truth: NDArray[np.bool_] | None = None,
@@ -89,18 +89,17 @@ class Outputs:
 
         Args:
             reading: of it.
-            square: its field of view, uint8 (s, s, 3).
+            view: its field of view.
             planes: what was found, uint8 (height, width), packed, at its own size.
             aside: what lies on the camera's spots, bool (height, width).
             truth: as `write` takes it.
             annotated: likewise.
         """
-        box, side = reading.box, square.shape[0]
-        found = np.stack([plane_to_square(planes >> j & 1 > 0, box, side) for j in range(len(CODES))])
-        grey = plane_to_square(aside, box, side)
+        found = np.array([view.in_square(planes >> j & 1 > 0) for j in range(len(CODES))])
+        grey = view.in_square(aside)
+        write_pictures(self.folder / "report", reading.id, view.square, found, truth, annotated, aside=grey)
+        write_png(self.folder / "overlays" / f"{reading.id}.png", overlay(view.square, found, aside=grey))
         write_png(self.planes_of(reading.id), planes)
-        write_png(self.folder / "overlays" / f"{reading.id}.png", overlay(square, found, aside=grey))
-        write_pictures(self.folder / "report", reading.id, square, found, truth, annotated, aside=grey)
 
     def forget(self, id: str) -> None:
         """Take away the pictures of a photograph that has no line."""

@@ -85,7 +85,7 @@ class ReadingWriter(Callback):
                 answers = Answers(**{part: outputs.get(part) for part in Answers._fields})
                 maps, grades = unpacked(answers, place, batch["image"].shape[-1])
                 subject, spots = Subject.of_row(row), self.spots.get(id, ())
-                seen = see(subject, self.store.image(id), maps, grades, self.model, spots)
+                seen = see(subject, self.store.view(row), maps, grades, self.model, spots)
                 self.readings.append(self.outputs.write(seen, *truth_of(self.store, row)))
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

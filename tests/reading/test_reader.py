@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageFilter
 
 from retinalesion import samples
-from retinalesion.data.field import find_field, to_square
+from retinalesion.data.field import View, find_field, to_square
 from retinalesion.data.quality import LIMITS
 from retinalesion.data.sources.idrid import IdridSource
 from retinalesion.data.synthetic import SyntheticSource
@@ -39,11 +39,9 @@ def shares(planes, box, side):
 
 
 def sent_through(pixels, learned=CODES, grades=(), side=SIDE, limits=ANY):
-    height, width = pixels.rgb.shape[:2]
-    box = find_field(pixels.rgb)
-    subject = Subject("p", "p.png", width, height, box)
-    square = to_square(pixels.rgb, box, side)
-    return see(subject, square, shares(pixels.planes, box, side), grades, Model("m", learned, limits, 0.5))
+    view = View.of(pixels.rgb, side)
+    maps = shares(pixels.planes, view.box, side)
+    return see(Subject("p", "p.png"), view, maps, grades, Model("m", learned, limits, 0.5))
 
 
 def dice(one, other):
@@ -85,12 +83,9 @@ def test_truth_sent_as_maps_comes_back_where_it_was(drawn):
 
 def test_nothing_is_found_where_the_camera_saw_nothing(drawn):
     for pixels in drawn:
-        height, width = pixels.rgb.shape[:2]
-        box = find_field(pixels.rgb)
         everywhere = np.ones((len(CODES), SIDE, SIDE), np.float32)
-        square = to_square(pixels.rgb, box, SIDE)
-        subject, model = Subject("p", "p.png", width, height, box), Model("m", CODES, ANY, 0.5)
-        planes = see(subject, square, everywhere, (), model).planes
+        subject, model = Subject("p", "p.png"), Model("m", CODES, ANY, 0.5)
+        planes = see(subject, View.of(pixels.rgb, SIDE), everywhere, (), model).planes
         dark = pixels.rgb.max(axis=2) < 12
         assert dark.mean() > 0.1
         assert (planes[dark] > 0).mean() < 0.05

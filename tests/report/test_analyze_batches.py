@@ -37,9 +37,9 @@ class Dark(Reader):
         maps[0] = square.max(axis=2) < 60
         return maps, ()
 
-    def see(self, rgb, file, id, spots=()):
-        self.asked.append(id)
-        return super().see(rgb, file, id, spots)
+    def look(self, view, subject, spots=()):
+        self.asked.append(subject.id)
+        return super().look(view, subject, spots)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from retinalesion.data.field import to_square
+from retinalesion.data.field import View
 from retinalesion.data.quality import LIMITS
 from retinalesion.geometry import Box
 from retinalesion.lesions import CODES
@@ -24,9 +24,8 @@ def test_layers_planes_and_tables_agree(tmp_path, own):
     maps[CODES.index("HaEx"), 40:80, 40:80] = 0.9
     maps[CODES.index("iHE"), 62:64, 20:22] = 0.9  # a third of a pixel at 20
     photograph = np.full((own, own, 3), 120, np.uint8)
-    box = Box(0, 0, own)
-    subject = Subject("one", "one.png", own, own, box)
-    seen = see(subject, to_square(photograph, box, 128), maps, (), Model("m", CODES, ANY, 0.5))
+    view = View.of(photograph, 128, Box(0, 0, own))
+    seen = see(Subject("one", "one.png"), view, maps, (), Model("m", CODES, ANY, 0.5))
     outputs = Outputs(tmp_path)
     outputs.finish([outputs.write(seen)])
     planes = cv2.imread(str(tmp_path / "planes/one.png"), cv2.IMREAD_GRAYSCALE)
