@@ -200,7 +200,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         if not path.is_file():
             what = "is no file" if path.exists() else "leads nowhere" if path.is_symlink() else "no such file"
-            raise PhotographError(f"{path}: {what}. Put it back or take it out of the table.")
+            raise PhotographError(f"{path}: {what}. Put a photograph there, or leave it out.")
         length = path.stat().st_size
     except OSError as error:
         raise _unreadable(path, error) from error

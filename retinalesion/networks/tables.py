@@ -99,7 +99,8 @@ def segmenter(name: str, encoder: str = "inception_v3", weights: str | None = No
         UserError: no network of that name.
     """
     if name not in SEGMENTERS:
-        raise UserError(f"network {name!r} is unknown. There are: {', '.join(SEGMENTERS)}.")
+        graders = f"; of those that grade: {', '.join(GRADERS)}"
+        raise UserError(f"network {name!r} is unknown. There are: {', '.join(LESION_MODELS)}{graders}.")
     return SEGMENTERS[name](encoder=encoder, weights=weights)
 
 
