@@ -22,7 +22,6 @@ def train(run: Path, config: str, store: Path, *more: str) -> None:
     words = ["--resume", str(run)] if begun else ["--config", config, "--data.store", str(store), *more]
     if not begun:
         words += ["--run", str(run)]
-        (run / "config.yaml").unlink(missing_ok=True)  # of a run that was ended before its first checkpoint
     print(f"{run}: {'goes on' if begun else 'begins'}", flush=True)
     subprocess.run([sys.executable, "-m", "retinalesion.cli", "fit", *words], check=True)
 
