@@ -1,4 +1,4 @@
-"""The eight lesions and five grades: order, names and colours. The one place where they stand.
+"""The eight lesions, five grades and risks of macular oedema: order, names, colours. The one place for them.
 
 Colours were chosen by search: any two, and each of them and the oranges and reds of a fundus, lie at least
 30 apart in CIELAB for normal, protan and deutan eyes (23 for tritan), each deficiency simulated in full
@@ -29,3 +29,7 @@ LESIONS: tuple[Lesion, ...] = (
 CODES: tuple[str, ...] = tuple(lesion.code for lesion in LESIONS)
 GRADES: tuple[str, ...] = ("DR0", "DR1", "DR2", "DR3", "DR4")
 NO_GRADE = -1
+# Risk of macular oedema as IDRiD labels it, 0 to 2, by hard exudates: none; some, but none within a disc
+# diameter of the macula's centre; some within it.
+OEDEMA: tuple[str, ...] = ("no risk", "some risk", "high risk")
+NO_OEDEMA = -1  # nobody said

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from retinalesion.lesions import GRADES, NO_GRADE
+from retinalesion.lesions import GRADES, NO_GRADE, NO_OEDEMA
 
 THRESHOLD = 0.5  # of a lesion's probability: found where it is above (Eq. 1; hard labels, section 3)
 REFERABLE = 2  # DR2 or worse
+AT_RISK = 1  # of macular oedema, or more
+NOT_KNOWN = -1  # whether a photograph is referable
 OPERATING_POINT = 0.5  # of P(DR2) + P(DR3) + P(DR4): refer from there
 RESAMPLES = 2000
 LEVEL = 0.95  # of intervals
@@ -153,6 +155,21 @@ def referable_probability(grades: ArrayLike) -> Array:
     """P(DR2) + P(DR3) + P(DR4) of probabilities (..., 5)."""
     total = np.asarray(grades, np.float64)[..., REFERABLE:].sum(-1)
     return np.asarray(np.minimum(total, 1.0))  # rounding may lead above
+
+
+def referable_truth(grade: ArrayLike, oedema: ArrayLike = NO_OEDEMA) -> Ints:
+    """Whether photographs are referable: DR2 or worse, or macular oedema at risk.
+
+    Args:
+        grade: 0 to 4, -1 where there is none; any shape.
+        oedema: risk of macular oedema, 0 to 2, -1 where nobody said, which adds nothing; of the same shape.
+
+    Returns:
+        1, 0, or -1 (`NOT_KNOWN`) where there is no grade.
+    """
+    grades, risks = np.asarray(grade, np.int64), np.asarray(oedema, np.int64)
+    referable = (grades >= REFERABLE) | (risks >= AT_RISK)
+    return np.where(grades == NO_GRADE, NOT_KNOWN, referable).astype(np.int64)
 
 
 def refers(probability: ArrayLike, at: float = OPERATING_POINT) -> NDArray[np.bool_]:

@@ -37,6 +37,12 @@ def test_kappa_recall_and_accuracy_are_scikit_learns(seed):
     assert scores.accuracy(confusion) == pytest.approx(reference.accuracy_score(truth, said))
 
 
+def test_referable_by_grade_or_by_macular_oedema_and_unknown_without_a_grade():
+    grade, oedema = [0, 1, 2, 0, 1, 4, 0, -1, -1], [0, -1, 0, 1, 2, -1, -1, -1, 2]
+    assert scores.referable_truth(grade, oedema).tolist() == [0, 0, 1, 1, 1, 1, 0, -1, -1]
+    assert scores.referable_truth([[1, 2, -1]]).tolist() == [[0, 1, -1]]
+
+
 def test_photographs_without_a_grade_do_not_count():
     truth, said = drawn(0)
     more = scores.confusion_of(np.append(truth, [-1, -1]), np.append(said, [4, 0]))

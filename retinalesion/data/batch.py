@@ -34,10 +34,12 @@ class Batch(Labels):
 
     Attributes:
         image: float32 (n, 3, h, w), RGB in [0, 1].
+        oedema: int64 (n,), risk of macular oedema, 0 to 2; -1 where nobody said.
         camera: bool (n, 8, h, w), spots of the camera, where they are told apart.
     """
 
     image: Tensor
+    oedema: Tensor
     camera: NotRequired[Tensor]
 
 
@@ -49,6 +51,7 @@ class Sample(TypedDict):
     ignored: Tensor
     annotated: int
     grade: int
+    oedema: int
     id: str
     draw: NotRequired[int]
     camera: NotRequired[Tensor]
@@ -63,6 +66,7 @@ class Packed(TypedDict):
         ignored: uint8 (n, s, s), likewise.
         annotated: int64 (n,), likewise.
         grade: int64 (n,).
+        oedema: int64 (n,).
         id: empty for a blank.
         draw: int64 (n,), in training: positions in the draw order.
         camera: uint8 (n, s, s), like the planes, at the side that the network sees.
@@ -73,6 +77,7 @@ class Packed(TypedDict):
     ignored: Tensor
     annotated: Tensor
     grade: Tensor
+    oedema: Tensor
     id: list[str]
     draw: NotRequired[Tensor]
     camera: NotRequired[Tensor]

@@ -37,7 +37,8 @@ class FundusDataModule(LightningDataModule):
 
     A batch is a dict: ``image`` float32 (n, 3, s, s) RGB in [0, 1]; ``planes`` bool (n, 8, s, s); ``valid``
     bool (n, 8, s, s), annotated and not ignored and inside the photograph; ``grade`` int64 (n,), -1 where
-    there is none; ``id`` list of str, empty for the blanks that even out processes in evaluation.
+    there is none; ``oedema`` int64 (n,), the risk of macular oedema, 0 to 2, -1 where nobody said; ``id``
+    list of str, empty for the blanks that even out processes in evaluation.
 
     Args:
         store: folder of prepared photographs.
@@ -280,6 +281,7 @@ class FundusDataModule(LightningDataModule):
             "planes": planes,
             "valid": valid,
             "grade": batch["grade"],
+            "oedema": batch["oedema"],
             "id": batch["id"],
         }
         if "camera" in batch:

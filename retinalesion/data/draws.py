@@ -15,7 +15,7 @@ from torch.utils.data.distributed import DistributedSampler
 from retinalesion.data.batch import Sample
 from retinalesion.data.spots import Spot, spots_drawn
 from retinalesion.data.store import Row, Store
-from retinalesion.lesions import CODES, NO_GRADE
+from retinalesion.lesions import CODES, NO_GRADE, NO_OEDEMA
 
 BLANK = -1  # in evaluation: no photograph, only there so that all processes have as many batches
 
@@ -42,6 +42,7 @@ def sample(
         "ignored": torch.from_numpy(ignored),
         "annotated": sum(1 << CODES.index(code) for code in row.annotated),
         "grade": row.grade,
+        "oedema": row.oedema,
         "id": row.id,
     }
 
@@ -133,7 +134,15 @@ class Photographs(Dataset[Sample]):
         if index == BLANK:
             square = torch.zeros(self.store.side, self.store.side, dtype=torch.uint8)
             image = square[..., None].expand(-1, -1, 3)
-            return Sample(image=image, planes=square, ignored=square, annotated=0, grade=NO_GRADE, id="")
+            return {
+                "image": image,
+                "planes": square,
+                "ignored": square,
+                "annotated": 0,
+                "grade": NO_GRADE,
+                "oedema": NO_OEDEMA,
+                "id": "",
+            }
         row = self.rows[index]
         spots = self.spots.get(row.id, ())
         if self.apart is None or not spots:

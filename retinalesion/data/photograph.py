@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from retinalesion.data.names import eye_of, is_id, of_a_person
 from retinalesion.errors import UserError
 from retinalesion.geometry import Disc, Point
-from retinalesion.lesions import CODES, GRADES, NO_GRADE
+from retinalesion.lesions import CODES, GRADES, NO_GRADE, NO_OEDEMA, OEDEMA
 
 Half = Literal["", "train", "test"]
 Bits = NDArray[np.bool_]
@@ -26,6 +26,7 @@ class Photograph:
         name: the name under which the set publishes it.
         annotated: codes of the lesions that experts looked for. Others are unknown, not absent.
         grade: 0 to 4, or -1 where there is none.
+        oedema: risk of macular oedema, 0 to 2, or -1 where nobody said.
         patient: empty where unknown.
         eye: ``left``, ``right`` or empty; `listed` brings other words for them to these.
         half: the published half it belongs to; empty where the set has no published split.
@@ -50,6 +51,7 @@ class Photograph:
     disc: Disc | None = None
     fovea: Point | None = None
     disc_mask: Path | None = None
+    oedema: int = NO_OEDEMA
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,8 @@ def _wrong_with(record: Photograph) -> str:
         )
     if record.grade != NO_GRADE and record.grade not in range(len(GRADES)):
         return f"{record.id} has grade {record.grade}; there are 0 to {len(GRADES) - 1}, {NO_GRADE} for none."
+    if record.oedema != NO_OEDEMA and record.oedema not in range(len(OEDEMA)):
+        return f"{record.id} has oedema {record.oedema}; there are 0 to 2, {NO_OEDEMA} where nobody said."
     if eye_of(record.eye) is None:
         return f"{record.id} has eye {record.eye!r}, which is neither left nor right."
     if unknown := {*record.annotated, *record.masks} - set(CODES):

@@ -42,6 +42,7 @@ from retinalesion.data.truth import (
     believed,
     grade_of,
     graded_differently,
+    oedema_of,
     of_two_patients,
     take_as_healthy,
     twins_of,
@@ -162,7 +163,7 @@ def _digest_of(listing: Listing) -> str:
         told = replace(record, file=None, masks={}, annotated=frozenset(), disc_mask=None)
         # What records say since later versions counts only where they say it: older stores stay the same set.
         cells = [f"{key.name}={getattr(told, key.name)!r}" for key in fields(told)]
-        kept = [cell for cell in cells if cell not in ("group=''", "disc_mask=None")]
+        kept = [cell for cell in cells if cell not in ("group=''", "disc_mask=None", "oedema=-1")]
         listed = (sorted(record.annotated), sorted(record.masks))
         digest.update(f"(Photograph({', '.join(kept)}), {listed[0]!r}, {listed[1]!r})".encode())
     return digest.hexdigest()[:16]
@@ -209,7 +210,7 @@ def _read_arguments(file: Path) -> dict[str, Any]:
 
 def _require_same(path: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
     words, there = (
-        {"records": "photographs, patients or grades"},
+        {"records": "photographs, patients, grades or oedema"},
         {"camera": False, **there},
     )  # earlier versions did not look
     differing = [
@@ -345,6 +346,7 @@ def _finish(
             eye=record.eye,
             group=record.group,
             grade=grades[record.id],
+            oedema=oedema_of(record.id, by_id, twins),
             annotated=annotated[record.id],
             disc=outcome.disc,
             fovea=record.fovea,

@@ -20,7 +20,7 @@ from retinalesion.data.names import eye_of, is_id
 from retinalesion.errors import UserError
 from retinalesion.files import read_png, write_csv, write_json
 from retinalesion.geometry import Box, Disc, Point
-from retinalesion.lesions import CODES, GRADES, NO_GRADE
+from retinalesion.lesions import CODES, GRADES, NO_GRADE, NO_OEDEMA, OEDEMA
 
 FORMAT = 1
 TABLE = "photographs.csv"
@@ -47,6 +47,7 @@ class Row:
         pixels: stored pixels per annotated lesion.
         camera: number of its camera in cameras.json, from 1; 0 where that camera's spots are not known.
         group: of photographs that must stand on one side of any split, where the set hides its patients.
+        oedema: risk of macular oedema, 0 to 2; -1 where nobody said.
         stored: `digest_of` its pictures, in order of `PICTURES`; stores of earlier versions have none.
     """
 
@@ -67,11 +68,12 @@ class Row:
     pixels: dict[str, int] = field(default_factory=dict)
     camera: int = 0
     group: str = ""
+    oedema: int = NO_OEDEMA
     stored: tuple[str, ...] = ()
 
 
 COLUMNS = (
-    *("id", "name", "patient", "eye", "group", "split", "grade", "annotated", "width", "height"),
+    *("id", "name", "patient", "eye", "group", "split", "grade", "oedema", "annotated", "width", "height"),
     *("crop_x", "crop_y", "crop_side", "disc_x", "disc_y", "disc_diameter", "fovea_x", "fovea_y"),
     *("twins", "camera", "sha256", "stored", *(f"pixels_{code}" for code in CODES)),
 )
@@ -87,6 +89,7 @@ def _encode(row: Row) -> dict[str, str]:
             for key in ("id", "name", "patient", "eye", "group", "split", "width", "height")
         },
         "grade": "" if row.grade == NO_GRADE else str(row.grade),
+        "oedema": "" if row.oedema == NO_OEDEMA else str(row.oedema),
         "annotated": " ".join(code for code in CODES if code in row.annotated),
         **{f"crop_{key}": str(value) for key, value in row.box._asdict().items()},
         "twins": " ".join(row.twins),
@@ -130,6 +133,7 @@ def _decode(cells: dict[str, str]) -> Row:
         # Stores of earlier versions lack these.
         camera=int(cells.get("camera") or 0),
         group=cells.get("group", ""),
+        oedema=int(cells.get("oedema") or NO_OEDEMA),
         stored=tuple(cells.get("stored", "").split()),
     )
 
@@ -146,6 +150,8 @@ def _wrong_with(row: Row, side: int) -> str:
         return f"a crop of {box.side} pixels at {box.x}, {box.y} in {row.width} x {row.height}"
     if row.grade != NO_GRADE and row.grade not in range(len(GRADES)):
         return f"grade {row.grade}, not one of 0 to {len(GRADES) - 1}"
+    if row.oedema != NO_OEDEMA and row.oedema not in range(len(OEDEMA)):
+        return f"oedema {row.oedema}, not one of 0 to {len(OEDEMA) - 1}"
     if row.eye and eye_of(row.eye) != row.eye:
         return f"eye {row.eye!r}, neither left nor right"
     if any(not 0 <= count <= side * side for count in row.pixels.values()):
@@ -175,6 +181,8 @@ def unpack(packed: NDArray[np.uint8]) -> NDArray[np.bool_]:
 def fingerprint(rows: Iterable[Row], truth: dict[str, str]) -> str:
     """Of ids, originals, splits and truth, not of the side: runs at 448 and 896 may be compared.
 
+    A risk of macular oedema enters only where one is known, so that all other stores keep theirs.
+
     Args:
         rows: of the store.
         truth: by id, a digest of the masks at the photograph's own size.
@@ -182,7 +190,8 @@ def fingerprint(rows: Iterable[Row], truth: dict[str, str]) -> str:
     digest = hashlib.sha256()
     for row in sorted(rows, key=lambda row: row.id):
         annotated = " ".join(sorted(row.annotated))
-        cells = (row.id, row.sha256, row.split, row.grade, annotated, truth.get(row.id, ""))
+        oedema = () if row.oedema == NO_OEDEMA else (row.oedema,)
+        cells = (row.id, row.sha256, row.split, row.grade, annotated, truth.get(row.id, ""), *oedema)
         digest.update("\t".join(map(str, cells)).encode() + b"\n")
     return digest.hexdigest()[:16]
 

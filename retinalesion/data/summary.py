@@ -12,7 +12,7 @@ from rich.text import Text
 
 from retinalesion.data.store import SPLITS, Store
 from retinalesion.files import write_csv
-from retinalesion.lesions import GRADES, LESIONS, NO_GRADE
+from retinalesion.lesions import GRADES, LESIONS, NO_GRADE, OEDEMA
 
 
 class Skipped(NamedTuple):
@@ -34,6 +34,11 @@ def print_store(store: Store, console: Console) -> None:
         line = [counts[split][grade] for split in splits]
         if sum(line):
             photographs.add_row(name, *map(str, line), str(sum(line)))
+    risks = {split: Counter(row.oedema for row in store.split(split)) for split in splits}
+    for risk, name in enumerate(OEDEMA):
+        line = [risks[split][risk] for split in splits]
+        if sum(line):
+            photographs.add_row(f"macular oedema: {name}", *map(str, line), str(sum(line)))
     line = [counts[split].total() for split in splits]
     photographs.add_row("all", *map(str, line), str(sum(line)), style="bold")
     for column in photographs.columns[1:]:

@@ -1,13 +1,13 @@
-"""What counts as known of a photograph once its twins are known: its grade, and what was looked for in it.
+"""What counts as known of a photograph once its twins are known: its labels, and what was looked for in it.
 
 Where patients are named, their names outrank a likeness of pictures: no grade crosses from one to another.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from retinalesion.data.photograph import Photograph
 from retinalesion.data.twins import Pair, groups_of
-from retinalesion.lesions import CODES, NO_GRADE
+from retinalesion.lesions import CODES, NO_GRADE, NO_OEDEMA
 
 Twins = Mapping[str, tuple[str, ...]]
 
@@ -38,19 +38,35 @@ def lender_of(id: str, photographs: Mapping[str, Photograph], twins: Twins) -> s
     Returns:
         Its id; empty where there is none.
     """
+    return _lender(id, photographs, twins, lambda one: one.grade, NO_GRADE)
+
+
+def _lender(
+    id: str,
+    photographs: Mapping[str, Photograph],
+    twins: Twins,
+    label: Callable[[Photograph], int],
+    none: int,
+) -> str:
     own = photographs[id]
-    if own.grade != NO_GRADE:
+    if label(own) != none:
         return id
     others = [other for other in twins[id] if not of_two_patients(own, photographs[other])]
-    graded = {photographs[other].grade: other for other in reversed(others)}
-    graded.pop(NO_GRADE, None)
-    return graded.popitem()[1] if len(graded) == 1 else ""
+    labelled = {label(photographs[other]): other for other in reversed(others)}
+    labelled.pop(none, None)
+    return labelled.popitem()[1] if len(labelled) == 1 else ""
 
 
 def grade_of(id: str, photographs: Mapping[str, Photograph], twins: Twins) -> int:
     """The grade that counts, as `lender_of` says."""
     lender = lender_of(id, photographs, twins)
     return photographs[lender].grade if lender else NO_GRADE
+
+
+def oedema_of(id: str, photographs: Mapping[str, Photograph], twins: Twins) -> int:
+    """The risk of macular oedema that counts; twins hand it on as they do grades."""
+    lender = _lender(id, photographs, twins, lambda one: one.oedema, NO_OEDEMA)
+    return photographs[lender].oedema if lender else NO_OEDEMA
 
 
 def graded_differently(photographs: Mapping[str, Photograph], twins: Twins) -> list[dict[str, int]]:

@@ -44,7 +44,7 @@ def evaluation(datamodule, loader="test"):
 
 def same(one, other):
     return one["id"] == other["id"] and all(
-        torch.equal(one[key], other[key]) for key in ("image", "planes", "valid", "grade")
+        torch.equal(one[key], other[key]) for key in ("image", "planes", "valid", "grade", "oedema")
     )
 
 
@@ -59,17 +59,16 @@ def partly_looked_at(tmp_path_factory) -> Store:
     softs = square.copy()
     softs[10:20, 10:20] = 1 << CODES.index("CWS")
     rows = []
-    for id, split, grade, annotated, planes, pixels in [
-        ("a", "train", -1, {"MA", "HaEx"}, marked, {"MA": 16, "HaEx": 0}),
-        ("b", "train", 2, set(), square, {}),
-        ("v", "val", 3, {"CWS"}, softs, {"CWS": 100}),
+    for id, split, grade, oedema, annotated, planes, pixels in [
+        ("a", "train", -1, -1, {"MA", "HaEx"}, marked, {"MA": 16, "HaEx": 0}),
+        ("b", "train", 2, 1, set(), square, {}),
+        ("v", "val", 3, 2, {"CWS"}, softs, {"CWS": 100}),
     ]:
         write_png(path / "photographs" / f"{id}.png", np.full((32, 32, 3), (200, 100, 50), np.uint8))
         write_png(path / "planes" / f"{id}.png", planes)
         box = Box(0, 0, 32)
-        rows.append(
-            Row(id, id, split, 32, 32, box, id, grade=grade, annotated=frozenset(annotated), pixels=pixels)
-        )
+        truth = {"grade": grade, "oedema": oedema, "annotated": frozenset(annotated), "pixels": pixels}
+        rows.append(Row(id, id, split, 32, 32, box, id, **truth))
     write_png(path / "ignored" / "a.png", ignored)
     write_tables(path, rows, {"side": 32, "seed": 0, "source": "test", "fingerprint": "0"})
     return Store(path)
@@ -88,7 +87,7 @@ def partly_looked_at(tmp_path_factory) -> Store:
 def test_a_training_batch_is_as_promised(drawn_store, options, side):
     trained = {row.id: row.grade for row in drawn_store.split("train")}
     for batch in training(module(drawn_store, **options)):
-        assert batch.keys() == {"image", "planes", "valid", "grade", "id"}
+        assert batch.keys() == {"image", "planes", "valid", "grade", "oedema", "id"}
         assert batch["image"].shape == (4, 3, side, side)
         assert batch["planes"].shape == batch["valid"].shape == (4, 8, side, side)
         assert batch["image"].dtype == torch.float32
@@ -128,6 +127,15 @@ def test_valid_is_annotated_and_not_ignored(partly_looked_at):
     valid[0, CODES.index("MA"), 20:30, 20:30] = False
     assert batch["id"] == ["a"]
     assert torch.equal(batch["valid"], valid)
+
+
+def test_grade_and_risk_of_oedema_are_the_photographs_own(partly_looked_at):
+    batches = evaluation(module(partly_looked_at, evaluate="all", truth="grade"))
+    known = {batch["id"][0]: (batch["grade"].item(), batch["oedema"].item()) for batch in batches}
+    assert known == {"b": (2, 1), "v": (3, 2)}
+    (batch,) = training(module(partly_looked_at, batches=1))
+    assert batch["oedema"].tolist() == [-1] * 4
+    assert batch["oedema"].dtype == torch.int64
 
 
 @pytest.mark.parametrize("options", [{}, {"crop": 16}], ids=["whole", "crop"])
@@ -202,7 +210,8 @@ def test_two_processes_share_the_draws(drawn_store):
     whole = training(module(drawn_store, batch_size=4, **options))
     halves = [training(module(drawn_store, batch_size=2, rank=r, processes=2, **options)) for r in (0, 1)]
     for batch, *parts in zip(whole, *halves, strict=True):
-        joined = {key: torch.cat([p[key] for p in parts]) for key in ("image", "planes", "valid", "grade")}
+        keys = batch.keys() - {"id"}
+        joined = {key: torch.cat([part[key] for part in parts]) for key in keys}
         assert same(batch, {**joined, "id": [id for part in parts for id in part["id"]]})
 
 
@@ -223,7 +232,7 @@ def test_every_photograph_is_evaluated_once(drawn_store, processes, loader):
         if batch["id"] == [""]:
             assert not batch["valid"].any()
             assert not batch["planes"].any()
-            assert batch["grade"].tolist() == [-1]
+            assert batch["grade"].tolist() == batch["oedema"].tolist() == [-1]
 
 
 def test_the_split_to_evaluate_is_chosen(drawn_store):

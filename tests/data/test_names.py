@@ -106,6 +106,7 @@ def test_an_id_names_a_file_anywhere():
     [
         (Photograph("../x", ""), "cannot be an id"),
         (Photograph("x", "", grade=9), "grade 9"),
+        (Photograph("x", "", oedema=3), "oedema 3"),
         (Photograph("x", "", eye="middle"), "neither left nor right"),
         (Photograph("x", "", frozenset({"XX"})), "XX"),
     ],

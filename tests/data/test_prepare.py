@@ -124,6 +124,20 @@ def test_a_photograph_without_a_grade_takes_its_twins(whole):
     assert by_id["p0"].split == by_id["p5"].split
 
 
+def test_twins_hand_on_their_risk_of_oedema_as_they_do_grades(tmp_path):
+    class Source(DisputedSource):
+        def photographs(self):
+            risk = {"p5": 2, "p6": 1, "p10": 0}
+            return [dataclasses.replace(p, oedema=risk.get(p.id, -1)) for p in super().photographs()]
+
+    source = Source(more=(Photograph("p10", "", grade=0), Photograph("p11", "")))
+    by_id = {row.id: row for row in make(tmp_path / "store", source).store.rows}
+    assert by_id["p0"].oedema == by_id["p5"].oedema == 2
+    assert [by_id[id].oedema for id in ("p6", "p10", "p11", "p1")] == [1, 0, -1, -1]
+    with pytest.raises(UserError, match="other photographs, patients, grades or oedema"):
+        make(tmp_path / "store", DisputedSource(more=source.more))
+
+
 class DisputedSource(DrawnSource):
     """p10 and p11 show the same as p6, which is graded DR0."""
 

@@ -1,3 +1,4 @@
+import csv
 import errno
 import json
 import os
@@ -9,7 +10,7 @@ import pytest
 
 from retinalesion.data.store import Row, Store, fingerprint, pack, stored_of, unpack, write_tables
 from retinalesion.errors import UserError
-from retinalesion.files import replace_file, write_png
+from retinalesion.files import replace_file, write_csv, write_png
 from retinalesion.geometry import Box, Disc, Point
 from retinalesion.lesions import CODES
 
@@ -30,6 +31,7 @@ FULL_ROW = Row(
     fovea=Point(300.0, 250.0),
     twins=("p-2", "p-3"),
     pixels={"MA": 12, "NV": 0},
+    oedema=2,
 )
 PLAIN_ROW = Row("p-0", "0.jpg", "train", 10, 10, Box(0, 0, 10), "cd" * 32)
 
@@ -164,6 +166,7 @@ def test_a_table_saved_anew_with_the_same_cells_opens_and_so_does_one_of_an_earl
         ({"box": Box(640, 0, 10)}, "crop of 10 pixels at 640"),
         ({"grade": 9}, "grade 9"),
         ({"grade": -2}, "grade -2"),
+        ({"oedema": 3}, "oedema 3"),
         ({"split": "exam"}, "split is 'exam'"),
         ({"eye": "middle"}, "eye 'middle'"),
         ({"pixels": {"MA": 32 * 32 + 1}}, "count of pixels"),
@@ -214,11 +217,24 @@ def test_the_fingerprint_covers_truth_and_splits_but_not_side_or_order():
     for other in (
         changed(split="test"),
         changed(grade=2),
+        changed(oedema=1),
         changed(sha256="0"),
         changed(annotated=frozenset({"MA"})),
     ):
         assert fingerprint([PLAIN_ROW, other], truth) != mark
     assert fingerprint([PLAIN_ROW, FULL_ROW], {**truth, "p-1": "z"}) != mark
+
+
+def test_stores_of_earlier_versions_know_no_oedema_and_keep_their_fingerprint(tmp_path):
+    row = changed(oedema=-1)
+    write_tables(tmp_path, [row], INFO)
+    as_before(tmp_path)
+    file = tmp_path / "photographs.csv"
+    with file.open(encoding="utf-8", newline="") as text:
+        lines = [{k: v for k, v in line.items() if k != "oedema"} for line in csv.DictReader(text)]
+    write_csv(file, lines)
+    assert Store(tmp_path).rows == (row,)
+    assert fingerprint([row], {"p-1": "x"}) == "8510f7edd6d20b53"
 
 
 def test_a_file_in_the_folder_s_place_is_named_and_no_clean_up_hides_it(tmp_path):

@@ -18,7 +18,7 @@ from retinalesion.data.sources.layout import Layout
 from retinalesion.data.sources.table import Line, Table, read_table
 from retinalesion.data.sources.tree import child, entries, pictures, require_folder, stem_of, without
 from retinalesion.errors import PhotographError, UserError
-from retinalesion.lesions import CODES, NO_GRADE
+from retinalesion.lesions import CODES, NO_GRADE, NO_OEDEMA
 
 _CUT = 128
 
@@ -71,6 +71,7 @@ class FolderSource(Layout):
                     name=printable(file.name),
                     annotated=frozenset(masks) if drawn else frozenset(),
                     grade=entry.grade,
+                    oedema=entry.oedema,
                     patient=patient,
                     eye=entry.eye or eye,
                     file=file,
@@ -143,6 +144,7 @@ class _Entry(NamedTuple):
     grade: int = NO_GRADE
     patient: str = ""
     eye: str = ""
+    oedema: int = NO_OEDEMA
     votes: str = ""
 
 
@@ -201,7 +203,8 @@ def _entry(line: Line, graders: Sequence[str]) -> _Entry:
     if eye is None:
         raise line.wrong(f"eye {line['eye']!r} is neither left nor right. Correct it or leave it empty.")
     given = [grade for grade in map(line.grade, graders) if grade != NO_GRADE]
-    entry = _Entry(patient=line.cells.get("patient", ""), eye=eye)
+    oedema = line.oedema("oedema") if "oedema" in line.cells else NO_OEDEMA
+    entry = _Entry(patient=line.cells.get("patient", ""), eye=eye, oedema=oedema)
     if not given:
         return entry
     grade, votes = Counter(given).most_common(1)[0]

@@ -30,6 +30,7 @@ from retinalesion.data.sources.tree import (
 )
 from retinalesion.errors import UserError
 from retinalesion.geometry import Disc, Point
+from retinalesion.lesions import NO_OEDEMA
 
 Part = Literal["both", "segmentation", "grading"]
 Halves = Literal["both", "train", "test"]
@@ -46,6 +47,7 @@ _LESIONS = {
     "CWS": ("4. Soft Exudates", "SE"),
 }
 _DISC = ("5. Optic Disc", "OD")
+_OEDEMA = "risk of macular edema"
 _LABELS = {"train": "training labels", "test": "testing labels"}
 _MARKUPS = {"train": "training set", "test": "testing set"}
 _PUBLISHED_SIZE = (4288, 2848)
@@ -56,9 +58,9 @@ class IdridSource(Layout):
     """The Indian Diabetic Retinopathy Image Dataset in its published folders.
 
     Ids keep part and half, since names recur: ``A_train_IDRiD_01``, ``B_test_IDRiD_001``. Photographs of part
-    A are annotated for MA, iHE, HaEx and CWS and have no grade of their own; those of part B have a grade and
-    no annotation. ``both`` takes whatever is there of the two. Ten consecutive numbers of part B are a group:
-    no patient is named, but of neighbouring numbers many are fellow eyes.
+    A are annotated for MA, iHE, HaEx and CWS and have no grade of their own; those of part B have a grade, a
+    risk of macular oedema and no annotation. ``both`` takes whatever is there of the two. Ten consecutive
+    numbers of part B are a group: no patient is named, but of neighbouring numbers many are fellow eyes.
     """
 
     name = "idrid"
@@ -173,12 +175,12 @@ class IdridSource(Layout):
     def _grading(
         self, folder: Path, photographs: Path, half: Literal["train", "test"], notes: list[str]
     ) -> Iterator[Photograph]:
-        grades = self._grades(folder, half)
+        labels = self._labels(folder, half)
         files = pictures(photographs)
         discs, foveas = self._places(half, files, notes)
-        if strangers := without(grades, files):
+        if strangers := without(labels, files):
             notes.append(f"{folder.name}, {half}: {len(strangers)} labels without a photograph, left out")
-        if strangers := without(files, grades):
+        if strangers := without(files, labels):
             notes.append(f"{folder.name}, {half}: photographs without a label: {', '.join(strangers)}")
         for stem, file in files.items():
             photograph = Photograph(
@@ -188,25 +190,28 @@ class IdridSource(Layout):
                 group=_block_of(stem, half),
                 file=file,
             )
-            if stem in grades:
-                photograph = replace(photograph, grade=grades[stem])
+            if stem in labels:
+                grade, oedema = labels[stem]
+                photograph = replace(photograph, grade=grade, oedema=oedema)
             if stem in discs:
                 photograph = replace(photograph, disc=Disc(*discs[stem], math.nan))
             yield replace(photograph, fovea=foveas.get(stem))
 
-    def _grades(self, folder: Path, half: str) -> dict[str, int]:
-        labels = self._table(child(folder, "2. Groundtruths"), _LABELS[half])
-        if labels is None:
+    def _labels(self, folder: Path, half: str) -> dict[str, tuple[int, int]]:
+        """Grade and risk of macular oedema by folded stem."""
+        table = self._table(child(folder, "2. Groundtruths"), _LABELS[half])
+        if table is None:
             raise self._missing(f"{folder.name}/2. Groundtruths/... {_LABELS[half]}.csv")
-        grades: dict[str, int] = {}
-        for line in labels.require("image name", "retinopathy grade"):
+        labels: dict[str, tuple[int, int]] = {}
+        for line in table.require("image name", "retinopathy grade"):
             stem = stem_of(line["image name"])
             if not stem:
                 raise line.wrong("no image name. Fill it in or delete the line.")
-            grade = line.grade("retinopathy grade")
-            if grades.setdefault(stem, grade) != grade:
-                raise line.wrong(f"{line['image name']} stands twice, with different grades. Keep one.")
-        return grades
+            oedema = line.oedema(_OEDEMA) if _OEDEMA in table.columns else NO_OEDEMA
+            label = (line.grade("retinopathy grade"), oedema)
+            if labels.setdefault(stem, label) != label:
+                raise line.wrong(f"{line['image name']} stands twice, with different labels. Keep one.")
+        return labels
 
     def _places(
         self, half: str, files: dict[str, Path], notes: list[str]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retinalesion.errors import UserError
-from retinalesion.lesions import GRADES, NO_GRADE
+from retinalesion.lesions import GRADES, NO_GRADE, NO_OEDEMA
 
 _BYTE_LIMIT = 256 << 20
 
@@ -46,6 +46,22 @@ class Line:
             raise self.wrong(
                 f"grade {self[column]!r} is not one of 0 to 4 or {GRADES[0]} to {GRADES[-1]}. "
                 "Correct it, or leave the cell empty where there is no grade."
+            )
+        return int(text)
+
+    def oedema(self, column: str) -> int:
+        """A risk of macular oedema: 0, 1 or 2; -1 where the cell is empty.
+
+        Raises:
+            UserError: anything else.
+        """
+        if not self[column]:
+            return NO_OEDEMA
+        text = self[column].removesuffix(".0")
+        if text not in {"0", "1", "2"}:
+            raise self.wrong(
+                f"risk of macular oedema {self[column]!r} in column {column!r} is not one of 0, 1, 2. "
+                "Correct it, or leave the cell empty where nobody said."
             )
         return int(text)
 

@@ -79,9 +79,9 @@ def test_numbers_of_labels_are_not_taken_for_grey(folder_of, photograph, mask):
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_table_of_grades_in_a_spreadsheets_habits(folder_of, photograph, separator, end):
     lines = [
-        [" ID ", "Patient", "eye", "Grade ", "", "remarks", ""],
-        ["A.JPG", " p1 ", "OS", "DR3", "", "", ""],
-        ["b", "p1", "Right", " 0 ", "", "x", ""],
+        [" ID ", "Patient", "eye", "Grade ", "", "remarks", " Oedema"],
+        ["A.JPG", " p1 ", "OS", "DR3", "", "", "2.0"],
+        ["b", "p1", "Right", " 0 ", "", "x", "0"],
         [],
         ["c", "", "", "", "", "", ""],
         ["", "", "", "", "", "", ""],
@@ -89,10 +89,10 @@ def test_table_of_grades_in_a_spreadsheets_habits(folder_of, photograph, separat
     text = "\ufeff" + end.join(separator.join(line) for line in lines) + end
     root = folder_of({**{f"photographs/{stem}.jpg": photograph for stem in "abc"}, "grades.csv": text})
     found = FolderSource(root).photographs()
-    assert [(p.grade, p.patient, p.eye) for p in found] == [
-        (3, "p1", "left"),
-        (0, "p1", "right"),
-        (-1, "", ""),
+    assert [(p.grade, p.oedema, p.patient, p.eye) for p in found] == [
+        (3, 2, "p1", "left"),
+        (0, 0, "p1", "right"),
+        (-1, -1, "", ""),
     ]
 
 
@@ -122,6 +122,8 @@ def test_a_grade_given_by_more_than_half_is_kept(folder_of, photograph, given, w
         ("id,grade\na,2\nb,5\n", r"grades\.csv, line 3: grade '5'.*0 to 4"),
         ("id,grade\na,severe\n", r"line 2: grade 'severe'"),
         ("id,grade\na,2.5\n", r"line 2: grade '2\.5'"),
+        ("id,grade,oedema\na,2,1\nb,2,3\n", r"line 3: risk of macular oedema '3'.*0, 1, 2"),
+        ("id,grade,oedema\na,2,yes\n", r"line 2: risk of macular oedema 'yes'"),
         ("id,grade\na,2\nA.png,2\n", r"line 3: 'A\.png' stands here a second time"),
         ("id,grade\n,2\n", r"line 2: the cell 'id' is empty"),
         ("id,grade,eye\na,2,middle\n", r"line 2: eye 'middle'"),

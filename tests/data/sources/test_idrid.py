@@ -61,7 +61,15 @@ def test_ids_keep_part_and_half(folder_of, files):
     ]
     assert found["B_train_IDRiD_001"].name == found["B_test_IDRiD_001"].name == "IDRiD_001.jpg"
     assert [photograph.grade for photograph in found.values()] == [-1, -1, 2, 0, 4, -1]
+    assert [photograph.oedema for photograph in found.values()] == [-1, -1, 1, 0, 1, 0]
     assert [photograph.half for photograph in found.values()] == ["train"] * 4 + ["test"] * 2
+
+
+def test_labels_without_a_risk_of_oedema_are_labels(folder_of, files):
+    name = next(name for name in files if "Training Labels" in name)
+    root = folder_of({**files, name: "Image name,Retinopathy grade\nIDRiD_001,2\n"})
+    found = IdridSource(root, part="grading", half="train").photographs()
+    assert [(photograph.grade, photograph.oedema) for photograph in found] == [(2, -1), (-1, -1)]
 
 
 def test_four_lesions_are_annotated_in_part_a_and_none_in_part_b(folder_of, files):
@@ -152,6 +160,8 @@ def test_a_lesions_missing_folder_is_no_absence(folder_of, files):
     [
         (f"{LABELS}IDRiD_001,7,1\r\n", r"line 2: grade '7'.*0 to 4"),
         (f"{LABELS}IDRiD_001,2,1\r\nIDRiD_001,3,1\r\n", r"line 3: IDRiD_001 stands twice"),
+        (f"{LABELS}IDRiD_001,2,1\r\nIDRiD_001,2,0\r\n", r"line 3: IDRiD_001 stands twice"),
+        (f"{LABELS}IDRiD_001,2,3\r\n", r"line 2: risk of macular oedema '3'.*0, 1, 2"),
         ("name;grade\nIDRiD_001;2\n", r"no column 'image name'"),
     ],
 )
