@@ -1,6 +1,6 @@
 """What lesions say of the grade: the rules of the guideline (paper, Table 1 and section 4.1)."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -14,6 +14,11 @@ INDIRECT: frozenset[str] = frozenset({"HaEx", "CWS", "FiP"})
 MANY_HAEMORRHAGES = 20  # more than so many iHE in each of four quadrants are sufficient for DR3
 
 QUADRANTS = ("upper left", "upper right", "lower left", "lower right")  # as seen in the picture
+# The same about the fovea of an eye that is known: temporal is the side away from the disc and the nose.
+CLINICAL = {
+    "right": ("superotemporal", "superonasal", "inferotemporal", "inferonasal"),
+    "left": ("superonasal", "superotemporal", "inferonasal", "inferotemporal"),
+}
 Quadrants = tuple[int, int, int, int]
 
 
@@ -87,6 +92,11 @@ def quadrants_of(points: ArrayLike, centre: tuple[float, float]) -> NDArray[np.i
     """
     x, y = (np.asarray(points) >= np.asarray(centre)).T
     return np.asarray(2 * y + x, np.intp)
+
+
+def naming_of(names: Iterable[str]) -> tuple[str, ...]:
+    """The four names among which a photograph's quadrants are: clinical ones, or those of the picture."""
+    return CLINICAL["right"] if set(names) & set(CLINICAL["right"]) else QUADRANTS
 
 
 def count_by_quadrant(plane: NDArray[np.bool_], centre: tuple[float, float]) -> Quadrants:

@@ -44,6 +44,7 @@ from retinalesion.data.truth import (
     graded_differently,
     oedema_of,
     of_two_patients,
+    places_of,
     take_as_healthy,
     twins_of,
 )
@@ -348,8 +349,8 @@ def _finish(
             grade=grades[record.id],
             oedema=oedema_of(record.id, by_id, twins),
             annotated=annotated[record.id],
-            disc=outcome.disc,
-            fovea=record.fovea,
+            disc=disc,
+            fovea=fovea,
             twins=twins[record.id],
             pixels={code: outcome.pixels.get(code, 0) for code in CODES if code in annotated[record.id]},
             stored=outcome.stored,
@@ -357,6 +358,7 @@ def _finish(
         )
         for record in records
         for outcome in [outcomes[record.id]]
+        for disc, fovea in [places_of(record.id, by_id, outcomes, twins)]
     ]
     info = {
         **same,

@@ -1,12 +1,14 @@
-"""What counts as known of a photograph once its twins are known: its labels, and what was looked for in it.
+"""What counts as known of a photograph once its twins are known: labels, disc, fovea, what was looked for.
 
 Where patients are named, their names outrank a likeness of pictures: no grade crosses from one to another.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from retinalesion.data.outcome import Outcome
 from retinalesion.data.photograph import Photograph
 from retinalesion.data.twins import Pair, groups_of
+from retinalesion.geometry import Disc, Point
 from retinalesion.lesions import CODES, NO_GRADE, NO_OEDEMA
 
 Twins = Mapping[str, tuple[str, ...]]
@@ -32,6 +34,11 @@ def believed(pairs: Iterable[Pair], photographs: Mapping[str, Photograph]) -> li
     ]
 
 
+def lenders_of(id: str, photographs: Mapping[str, Photograph], twins: Twins) -> list[str]:
+    """The twins of no other patient: what is known of them is known of it."""
+    return [other for other in twins[id] if not of_two_patients(photographs[id], photographs[other])]
+
+
 def lender_of(id: str, photographs: Mapping[str, Photograph], twins: Twins) -> str:
     """The photograph whose grade counts: itself; else a twin of no other patient, where all such agree.
 
@@ -51,7 +58,7 @@ def _lender(
     own = photographs[id]
     if label(own) != none:
         return id
-    others = [other for other in twins[id] if not of_two_patients(own, photographs[other])]
+    others = lenders_of(id, photographs, twins)
     labelled = {label(photographs[other]): other for other in reversed(others)}
     labelled.pop(none, None)
     return labelled.popitem()[1] if len(labelled) == 1 else ""
@@ -67,6 +74,32 @@ def oedema_of(id: str, photographs: Mapping[str, Photograph], twins: Twins) -> i
     """The risk of macular oedema that counts; twins hand it on as they do grades."""
     lender = _lender(id, photographs, twins, lambda one: one.oedema, NO_OEDEMA)
     return photographs[lender].oedema if lender else NO_OEDEMA
+
+
+def places_of(
+    id: str, photographs: Mapping[str, Photograph], outcomes: Mapping[str, Outcome], twins: Twins
+) -> tuple[Disc | None, Point | None]:
+    """Disc and fovea: its own; else those of a twin, brought to its own size.
+
+    A twin of another aspect is cropped, and lends nothing.
+
+    Args:
+        id: of the photograph.
+        photographs: by id.
+        outcomes: by id.
+        twins: as `twins_of` gives them.
+    """
+    own = outcomes[id]
+    disc, fovea = own.disc, photographs[id].fovea
+    for other in lenders_of(id, photographs, twins):
+        twin = outcomes[other]
+        scale = own.width / twin.width
+        if abs(twin.height * scale - own.height) > 1 + scale:  # sides are whole pixels
+            continue
+        disc = disc or (twin.disc and twin.disc.scaled(scale))
+        place = photographs[other].fovea
+        fovea = fovea or (place and place.scaled(scale))
+    return disc, fovea
 
 
 def graded_differently(photographs: Mapping[str, Photograph], twins: Twins) -> list[dict[str, int]]:

@@ -5,7 +5,7 @@ Of lesions that the model did not learn nothing is said but that they were not l
 
 from collections.abc import Collection, Iterable, Sequence
 
-from retinalesion.guideline import DIRECT, INDIRECT, MANY_HAEMORRHAGES, QUADRANTS, Evidence, weigh
+from retinalesion.guideline import DIRECT, INDIRECT, MANY_HAEMORRHAGES, Evidence, naming_of, weigh
 from retinalesion.lesions import CODES, GRADES, LESIONS
 from retinalesion.reading.findings import quadrant_counts
 from retinalesion.reading.reading import Agreement, EvidenceLine, Finding
@@ -162,6 +162,7 @@ def _indirect(code: str, present: Sequence[str], supported: int, findings: Seque
 def _seen(code: str, findings: Sequence[Finding]) -> str:
     """Number, name and places: ``3 hard exudates (2 upper left, 1 lower right)``."""
     quadrants = quadrant_counts(findings, code)
-    places = ", ".join(f"{count} {place}" for count, place in zip(quadrants, QUADRANTS, strict=True) if count)
+    names = naming_of(finding.quadrant for finding in findings)
+    places = ", ".join(f"{count} {place}" for count, place in zip(quadrants, names, strict=True) if count)
     total = sum(quadrants)
     return f"{total} {_NAMES[code]}{'s' if total > 1 else ''} ({places})"

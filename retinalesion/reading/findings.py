@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from retinalesion.geometry import Box, Disc, Point
-from retinalesion.guideline import QUADRANTS, Quadrants, quadrants_of
+from retinalesion.geometry import Box, Point
+from retinalesion.guideline import Quadrants, naming_of
+from retinalesion.reading.anatomy import UNKNOWN, Anatomy
 from retinalesion.reading.reading import Finding
 from retinalesion.scores import THRESHOLD
 
@@ -17,8 +18,7 @@ def findings_of(
     code: str,
     probability: NDArray[np.float32],
     box: Box,
-    fovea: Point | None = None,
-    disc: Disc | None = None,
+    anatomy: Anatomy = UNKNOWN,
 ) -> tuple[Finding, ...]:
     """The connected regions where a lesion's map exceeds 0.5 (paper, Eq. 1), however small.
 
@@ -28,8 +28,7 @@ def findings_of(
         code: of the lesion.
         probability: float32 (height, width), its map at the photograph's own size, 0 to 1.
         box: the field of view, in the photograph's own pixels.
-        fovea: where known; else quadrants go about the middle of the box.
-        disc: where known; with a fovea and a diameter it gives distances.
+        anatomy: what is known of disc, fovea and eye, for quadrants and distances.
 
     Returns:
         Findings, larger ones first, and from top to bottom among those of one size.
@@ -43,10 +42,8 @@ def findings_of(
 
     field = field_pixels(box, (probability.shape[0], probability.shape[1]))
     middle = Point(box.x + (box.side - 1) / 2, box.y + (box.side - 1) / 2)
-    quadrants = quadrants_of(centroids, fovea or middle)
-    distances = np.full(count, math.nan)
-    if fovea and disc and disc.diameter > 0:  # false for NaN too
-        distances = np.hypot(*(centroids - fovea).T) / disc.diameter
+    quadrants = anatomy.quadrants(centroids, middle)
+    distances = anatomy.from_fovea(centroids)
 
     def finding(label: int) -> Finding:
         left, top, width, height, pixels = (int(value) for value in stats[label])
@@ -60,7 +57,7 @@ def findings_of(
             height=height,
             pixels=pixels,
             share=min(pixels / field, 1.0),
-            quadrant=QUADRANTS[quadrants[label]],
+            quadrant=quadrants[label],
             disc_diameters=None if math.isnan(distances[label]) else float(distances[label]),
             confidence=float(peaks[label]),
         )
@@ -95,8 +92,8 @@ def quadrant_counts(findings: Iterable[Finding], code: str = "iHE") -> Quadrants
         code: of the lesion that counts.
 
     Returns:
-        Counts in the order of `guideline.QUADRANTS`.
+        Counts in the order of their `guideline.naming_of`.
     """
     places = [finding.quadrant for finding in findings if finding.lesion == code]
-    first, second, third, fourth = (places.count(quadrant) for quadrant in QUADRANTS)
+    first, second, third, fourth = (places.count(quadrant) for quadrant in naming_of(places))
     return first, second, third, fourth

@@ -19,11 +19,12 @@ from retinalesion.data.quality import LIMITS, judge, measure
 from retinalesion.data.spots import Spot
 from retinalesion.data.store import Row
 from retinalesion.errors import UserError
-from retinalesion.geometry import Box, Disc, Point
+from retinalesion.geometry import Box
 from retinalesion.lesions import CODES, NO_GRADE
 from retinalesion.networks.base import Answers, LesionModel, Segmenter, Trained
 from retinalesion.networks.checkpoint import read_checkpoint
 from retinalesion.networks.tables import trained_from
+from retinalesion.reading.anatomy import UNKNOWN, Anatomy
 from retinalesion.reading.camera import set_aside
 from retinalesion.reading.evidence import agreement_of, evidence_lines, referable_of, weigh_findings
 from retinalesion.reading.findings import findings_of
@@ -40,22 +41,20 @@ class Subject(NamedTuple):
     Attributes:
         id: unique in a batch.
         file: as it was named.
-        disc: where known.
-        fovea: where known.
+        anatomy: disc, fovea and eye, as far as a table or a mask tells.
         truth_grade: where a table says.
     """
 
     id: str
     file: str
-    disc: Disc | None = None
-    fovea: Point | None = None
+    anatomy: Anatomy = UNKNOWN
     truth_grade: int | None = None
 
     @classmethod
     def of_row(cls, row: Row) -> Self:
         """Of a store."""
         grade = None if row.grade == NO_GRADE else row.grade
-        return cls(row.id, row.name, row.disc, row.fovea, grade)
+        return cls(row.id, row.name, Anatomy.told(row.disc, row.fovea, row.eye), grade)
 
 
 class Seen(NamedTuple):
@@ -267,6 +266,7 @@ def see(
     grades: tuple[float, ...],
     model: Model,
     spots: Sequence[Spot] = (),
+    anatomy: Anatomy = UNKNOWN,
 ) -> Seen:
     """The reading of a photograph from the outputs of a network.
 
@@ -280,12 +280,14 @@ def see(
         grades: probabilities of DR0 to DR4; empty where the model does not grade.
         model: that gave them.
         spots: of the camera; what lies on them does not count.
+        anatomy: seen in the view; what the subject tells counts before it.
 
     Raises:
         UserError: what the network says is not finite.
     """
     if not (np.isfinite(maps).all() and np.isfinite(grades).all()):
         raise UserError(f"{subject.file}: {NOT_FINITE} Train it again, or name another checkpoint.")
+    anatomy = subject.anatomy.before(anatomy)
     figures = measure(view.square)
     reasons = judge(figures, model.limits)
     maps = maps * view.lit(maps.shape[-1])
@@ -299,7 +301,7 @@ def see(
             above = own > THRESHOLD
             planes |= above.astype(np.uint8) << j
             faint[code] = float(np.max(own, initial=0, where=~above))
-            findings += findings_of(code, own, view.box, subject.fovea, subject.disc)
+            findings += findings_of(code, own, view.box, anatomy)
             probability[code] = float(own.max())
     reading = Reading(
         id=subject.id,

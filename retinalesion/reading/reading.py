@@ -31,7 +31,8 @@ class Finding:
         height: likewise.
         pixels: area.
         share: area as a share of the field of view.
-        quadrant: ``upper left`` and so on, as seen in the picture, about the fovea, else the field's centre.
+        quadrant: ``superotemporal`` and so on about the fovea where fovea and eye are known; else ``upper
+            left`` and so on, as seen in the picture, about the fovea, else about the field's centre.
         disc_diameters: distance from the fovea; None where disc or fovea is not known.
         confidence: the map's maximum in it.
         spot: number of the camera's spot on which it lies; None of the eye's.

@@ -6,6 +6,7 @@ import pytest
 
 from retinalesion.geometry import Box, Disc, Point
 from retinalesion.guideline import count_by_quadrant
+from retinalesion.reading.anatomy import Anatomy
 from retinalesion.reading.findings import field_pixels, findings_of, quadrant_counts
 
 BOX = Box(0, 0, 100)
@@ -44,7 +45,7 @@ def test_pixels_that_touch_at_a_corner_are_one_finding():
 def test_quadrants_go_by_the_fovea_where_it_is_known_else_by_the_middle_of_the_field():
     probability = drawn((40, 40, 3, 3, 1), shape=(100, 200))
     (about_middle,) = findings_of("iHE", probability, Box(50, 0, 100))
-    (about_fovea,) = findings_of("iHE", probability, Box(50, 0, 100), Point(30, 60))
+    (about_fovea,) = findings_of("iHE", probability, Box(50, 0, 100), Anatomy.told(fovea=Point(30, 60)))
     assert (about_middle.quadrant, about_fovea.quadrant) == ("upper left", "upper right")
 
 
@@ -58,7 +59,9 @@ def test_quadrants_go_by_the_fovea_where_it_is_known_else_by_the_middle_of_the_f
     ],
 )
 def test_distance_in_disc_diameters_where_fovea_and_disc_are_known(fovea, disc, expected):
-    (only,) = findings_of("HaEx", drawn((79, 9, 3, 3, 1)), BOX, fovea, disc)  # 30 right, 40 above
+    (only,) = findings_of(
+        "HaEx", drawn((79, 9, 3, 3, 1)), BOX, Anatomy.told(disc, fovea)
+    )  # 30 right, 40 above
     assert only.disc_diameters == expected
 
 
@@ -71,8 +74,8 @@ def test_the_field_is_the_disc_within_the_photograph():
 
 def test_counts_are_those_of_the_plane():
     probability = (np.random.default_rng(0).random((100, 100)) ** 4).astype(np.float32)
-    findings = findings_of("iHE", probability, BOX, Point(40, 60))
-    others = findings_of("MA", probability, BOX, Point(40, 60))
+    findings = findings_of("iHE", probability, BOX, Anatomy.told(fovea=Point(40, 60)))
+    others = findings_of("MA", probability, BOX, Anatomy.told(fovea=Point(40, 60)))
     assert quadrant_counts((*findings, *others)) == count_by_quadrant(probability > 0.5, (40, 60))
     assert sum(finding.pixels for finding in findings) == (probability > 0.5).sum()
 

@@ -1,7 +1,8 @@
 """IDRiD (Porwal et al., Data 3(3):25, 2018): parts A (segmentation), B (grading) and, if there, C.
 
 Known traps: masks are palette TIFFs of 0 and 1, one is RGBA; a missing mask file means absent; the test
-half of part B counts from 001 again; the label files bear stray spaces and empty columns.
+half of part B counts from 001 again; the label files bear stray spaces and empty columns. Disc and fovea are
+given in pixels of the published size, whatever the size of the photographs that are there.
 """
 
 import math
@@ -50,6 +51,7 @@ _DISC = ("5. Optic Disc", "OD")
 _OEDEMA = "risk of macular edema"
 _LABELS = {"train": "training labels", "test": "testing labels"}
 _MARKUPS = {"train": "training set", "test": "testing set"}
+_CENTRES = "centres.csv"
 _PUBLISHED_SIZE = (4288, 2848)
 _BLOCK = 10  # numbers; patients are not told, but fellow eyes stand side by side
 
@@ -216,19 +218,50 @@ class IdridSource(Layout):
     def _places(
         self, half: str, files: dict[str, Path], notes: list[str]
     ) -> tuple[dict[str, Point], dict[str, Point]]:
-        """Centres of disc and fovea from part C, which numbers its photographs as part B does."""
+        """Centres of disc and fovea in own pixels, of photographs that keep the published aspect."""
+        told = self._published_places(half)
+        if told is None:
+            return {}, {}
+        title, discs, foveas = told
+        scales = {stem: _scale_of(size_of(files[stem])) for stem in files if stem in {*discs, *foveas}}
+        if others := [files[stem].name for stem, scale in scales.items() if not scale]:
+            more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+            notes.append(
+                f"{title}, {half}: not taken for {others[0]}{more}, since what has not the published aspect "
+                "(4288 x 2848) may be cropped"
+            )
+        if any(scales.values()):
+            notes.append(f"disc and fovea, {half}: from {title}, taken to show the photographs of part B")
+
+        def scaled(points: dict[str, Point]) -> dict[str, Point]:
+            there = {
+                stem: (points[stem], scale) for stem, scale in scales.items() if scale and stem in points
+            }
+            return {stem: point.scaled(scale) for stem, (point, scale) in there.items()}
+
+        return scaled(discs), scaled(foveas)
+
+    def _published_places(self, half: str) -> tuple[str, dict[str, Point], dict[str, Point]] | None:
+        """Centres at the published size: of part C, which numbers as part B does, else of a plain table.
+
+        The table has no halves: it is of the training half, since the test half counts from 001 again.
+        """
         folder = find_folder(self.root, _LOCALIZATION, "2. Groundtruths")
-        if folder is None:
-            return {}, {}
-        if any(size_of(file) != _PUBLISHED_SIZE for file in files.values()):
-            notes.append(f"{_LOCALIZATION}, {half}: left out, since part B is not at its published size")
-            return {}, {}
-        places = []
-        for title in ("1. Optic Disc Center Location", "2. Fovea Center Location"):
-            table = self._table(descendant(folder, "2. Groundtruths", title), _MARKUPS[half])
-            places.append({} if table is None else _points(table))
-        notes.append(f"disc and fovea, {half}: from part C, taken to show the photographs of part B")
-        return places[0], places[1]
+        if folder is not None:
+            places = []
+            for title in ("1. Optic Disc Center Location", "2. Fovea Center Location"):
+                table = self._table(descendant(folder, "2. Groundtruths", title), _MARKUPS[half])
+                places.append({} if table is None else _points(table))
+            return _LOCALIZATION, places[0], places[1]
+        plain = child(self.root, _CENTRES)
+        if plain is None or half != "train":
+            return None
+        table = read_table(plain)
+        disc, fovea = (
+            _points_in(table.require("id", *columns), "id", *columns)
+            for columns in (("disc_x", "disc_y"), ("fovea_x", "fovea_y"))
+        )
+        return _CENTRES, disc, fovea
 
     @staticmethod
     def _table(folder: Path | None, words: str) -> Table | None:
@@ -257,13 +290,21 @@ def _points(table: Table) -> dict[str, Point]:
     columns = {name.replace(" ", "").replace("-", ""): name for name in table.columns}
     if not {"imageno", "xcoordinate", "ycoordinate"} <= columns.keys():
         table.require("image no", "x- coordinate", "y - coordinate")
+    return _points_in(table, columns["imageno"], columns["xcoordinate"], columns["ycoordinate"])
+
+
+def _points_in(table: Table, name: str, x: str, y: str) -> dict[str, Point]:
     return {
-        stem_of(line[columns["imageno"]]): Point(
-            line.number_in(columns["xcoordinate"]), line.number_in(columns["ycoordinate"])
-        )
+        stem_of(line[name]): Point(line.number_in(x), line.number_in(y))
         for line in table
-        if line[columns["imageno"]] and line[columns["xcoordinate"]]
+        if line[name] and line[x]
     }
+
+
+def _scale_of(size: tuple[int, int]) -> float:
+    """Of a photograph against the published size; 0 where its aspect is another."""
+    scale = size[0] / _PUBLISHED_SIZE[0]
+    return scale if abs(size[1] - scale * _PUBLISHED_SIZE[1]) <= 1 else 0.0
 
 
 def _disc_of(mask: NDArray[np.bool_]) -> Disc | None:

@@ -171,24 +171,49 @@ def test_wrong_labels_are_named_with_their_line(folder_of, files, text, says):
         IdridSource(folder_of({**files, name: text})).photographs()
 
 
-def test_disc_and_fovea_of_part_c_count_only_at_the_published_size(folder_of, files, monkeypatch):
+@pytest.fixture
+def part_c():
+    """Centres of IDRiD_001 in pixels of 4288 x 2848."""
     folder = "C. Localization/2. Groundtruths"
     text = "Image No,X- Coordinate,Y - Coordinate,,\r\nIDRiD_001,{},{},,\r\n,,,,\r\n"
-    tables = {
+    return {
         f"{folder}/1. Optic Disc Center Location/a. IDRiD_OD_Center_Training Set_Markups.csv": text.format(
-            70, 50
+            2144, 1424
         ),
-        f"{folder}/2. Fovea Center Location/IDRiD_Fovea_Center_Training Set_Markups.csv": text.format(30, 48),
+        f"{folder}/2. Fovea Center Location/IDRiD_Fovea_Center_Training Set_Markups.csv": text.format(
+            1072, 1424
+        ),
     }
-    source = IdridSource(folder_of({**files, **tables}), part="grading", half="train")
-    assert all(photograph.disc is None for photograph in source.photographs())
-    assert any("published size" in note for note in source.notes)
-    monkeypatch.setattr("retinalesion.data.sources.idrid._PUBLISHED_SIZE", (128, 96))
-    first, second = source.photographs()
-    assert (first.disc.x, first.disc.y, *first.fovea) == (70, 50, 30, 48)
+
+
+PLAIN = "id,disc_x,disc_y,fovea_x,fovea_y\nIDRiD_001,2144,1424,1072,1424\nIDRiD_002,2144,1424,,\n"
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["centres.csv", "part C"])
+def test_disc_and_fovea_are_scaled_with_the_photographs(folder_of, files, part_c, plain):
+    files = {**files, image(B, TRAIN, "IDRiD_001"): Image.new("RGB", (2144, 1424))}
+    source = IdridSource(folder_of({**files, **({"centres.csv": PLAIN} if plain else part_c)}), half="train")
+    first, second = (one for one in source.photographs() if one.id.startswith("B"))
+    # The middle of the published picture, counted from its first pixel's centre.
+    assert (first.disc.x, first.disc.y, *first.fovea) == (1071.75, 711.75, 535.75, 711.75)
     assert np.isnan(first.disc.diameter)
-    assert second.disc is None
+    assert second.disc is second.fovea is None  # 128 x 96 is another aspect: it may be cropped
+    assert any("published aspect" in note for note in source.notes) == plain
     assert source.read(first).disc == first.disc
+
+
+def test_a_plain_table_of_centres_is_of_the_training_half(folder_of, files):
+    files = {name: one for name, one in files.items() if "OD" not in name}
+    for half in (TRAIN, TEST):
+        files[image(B, half, "IDRiD_001")] = Image.new("RGB", (2144, 1424))
+    found = {one.id: one for one in IdridSource(folder_of({**files, "centres.csv": PLAIN})).photographs()}
+    assert [id for id, one in found.items() if one.disc] == ["B_train_IDRiD_001"]
+
+
+def test_a_wrong_table_of_centres_is_named(folder_of, files):
+    for text, says in (("id,x\n1,2\n", "no column 'disc_x'"), (PLAIN.replace("1424", "x"), "line 2")):
+        with pytest.raises(UserError, match=rf"centres\.csv.*{says}"):
+            IdridSource(folder_of({**files, "centres.csv": text})).photographs()
 
 
 def test_source_travels_to_other_processes(folder_of, files):
