@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from retinalesion import scores
+from retinalesion.compare.folds import pooled
 from retinalesion.compare.results import GradeTest, LesionTest, Result, require_comparable
 from retinalesion.compare.statistics import ENOUGH_SEEDS, Scored, difference, holm
 from retinalesion.compare.tables import Cell, Row, Section, Table, Verdict
@@ -39,12 +40,13 @@ def compare_runs(results: Sequence[Result]) -> list[Table]:
     """The tables that runs fill, in the paper's order.
 
     Args:
-        results: finished, tested runs.
+        results: finished, tested runs; those of folds are put together (`pooled`).
 
     Raises:
         UserError: they cannot stand in one table, see `require_comparable`.
     """
-    require_comparable(list(results))
+    results = pooled(results)
+    require_comparable(results)
     tables = [_table(table, [run for run in results if _belongs(run, table)]) for table in paper().tables]
     return [table for table in tables if table is not None]
 
@@ -87,6 +89,8 @@ def _groups(results: list[Result]) -> tuple[str, ...]:
 def _has(run: Result, score: str) -> bool:
     if isinstance(run.test, GradeTest):
         return score == "kappa"
+    if score == "AUPR" and run.parts:
+        return False  # of all pixels of a test together
     return score == "image F1" or (score != "kappa" and run.test.pixels is not None)
 
 
@@ -124,9 +128,16 @@ def _rows(table: PaperTable, results: list[Result]) -> tuple[list[Row], dict[str
     rows = []
     for (runs, row), one in zip(served, departs, strict=True):
         own = {key: value for key, value in one.items() if key not in shared}
-        name = row.name if row else paper().name_of(runs[0].settings)
+        name = (row.name if row else paper().name_of(runs[0].settings)) + _folds_in(runs[0])
         rows.append(Row(name, tuple(runs), _said(own), row, _cost(runs)))
     return _told_apart(rows), shared
+
+
+def _folds_in(run: Result) -> str:
+    if run.fold is None:
+        return ""
+    here = len(run.parts)
+    return f", {run.fold.count} folds" if here == run.fold.count else f", {here} of {run.fold.count} folds"
 
 
 def _key(settings: Any) -> str:
@@ -291,6 +302,20 @@ def _corrected(sections: list[Section]) -> list[Section]:
     ]
 
 
+def _fold_notes(results: list[Result]) -> list[str]:
+    notes = [f"{missing}." for missing in dict.fromkeys(run.missing for run in results) if missing]
+    notes = [note[0].upper() + note[1:] for note in notes]
+    dealt = dict.fromkeys(run.fold.assignment for run in results if run.fold)
+    if len(dealt) > 1:
+        notes.append(
+            f"Folds of {len(dealt)} assignments ({', '.join(dealt)}), each a row: runs of different "
+            "assignments are not put together."
+        )
+    if dealt and any(isinstance(run.test, LesionTest) and run.test.pixels is not None for run in results):
+        notes.append("AUPR is of all pixels of a test together; those of folds make none of all.")
+    return notes
+
+
 def _notes(
     results: list[Result],
     rows: list[Row],
@@ -299,8 +324,10 @@ def _notes(
     groups: tuple[str, ...],
 ) -> list[str]:
     about = results[0].tested_on
-    where = f", part {about['part']} of a store of {about['source']}" if about else ""
+    part = "every photograph by the network of its fold," if results[0].fold else f"part {about.get('part')}"
+    where = f", {part} of a store of {about['source']}" if about else ""
     notes = [f"{len(results[0].test.ids)} photographs{where}; trained on store {results[0].store}."]
+    notes += _fold_notes(results)
     if isinstance(results[0].test, LesionTest) and len(learned) < len(CODES):
         notes.append(
             f"Lesions learned: {', '.join(learned)}. Means are over these; so are the paper's, where it has "

@@ -8,7 +8,7 @@ from retinalesion import __version__
 from retinalesion.compare import text
 from retinalesion.compare.judge import compare_runs
 from retinalesion.compare.results import Result
-from retinalesion.compare.side_by_side import Chosen, View, side_by_side
+from retinalesion.compare.side_by_side import Chosen, Shower, View, side_by_side
 from retinalesion.compare.tables import Section, Table
 from retinalesion.errors import UserError
 from retinalesion.files import replace_file, write_csv
@@ -38,10 +38,10 @@ def compare(runs: Sequence[Path], out: Path, chosen: Chosen | None = None) -> li
     if len(folders) < len(runs):
         raise UserError("a run is named twice. Name each once.")
     tables = compare_runs([Result.read(run) for run in runs])
-    firsts: dict[Path, str] = {}
+    firsts: dict[Path, Shower] = {}
     for row in (row for table in tables for row in table.rows):
-        firsts.setdefault(row.runs[0].folder, row.name)
-    views = side_by_side(chosen, firsts) if chosen else ()
+        firsts.setdefault(row.runs[0].folder, Shower(row.name, row.runs[0].folder_for))
+    views = side_by_side(chosen, list(firsts.values())) if chosen else ()
     _write(out / "tables.md", text.markdown(tables))
     write_csv(out / "tables.csv", text.score_lines(tables), spreadsheet=True)
     write_csv(out / "differences.csv", text.difference_lines(tables), DIFFERENCES, spreadsheet=True)
@@ -66,7 +66,7 @@ def page(tables: Sequence[Table], views: Sequence[View] = ()) -> str:
             paper=paper(),
             costs=tuple(text.COSTS),
             text=text,
-            runs=len({run.folder for table in tables for row in table.rows for run in row.runs}),
+            runs=len({f for table in tables for row in table.rows for run in row.runs for f in run.folders}),
             version=__version__,
         )
     )

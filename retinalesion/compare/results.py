@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from retinalesion.data.splits import Fold
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES, GRADES, NO_GRADE
 from retinalesion.scores import THRESHOLD
@@ -108,6 +109,8 @@ class Result:
         lesions: None of a grader.
         grades: None of a lesion network.
         cost: parameters, multiply-adds, seconds a photograph, where the test says so.
+        fold: that it was tested on, and how all were dealt; None of a test of no fold.
+        parts: the tests of single folds that it was put together from (`retinalesion.compare.folds`).
     """
 
     name: str
@@ -119,6 +122,32 @@ class Result:
     lesions: LesionTest | None
     grades: GradeTest | None
     cost: Mapping[str, float]
+    fold: Fold | None = None
+    parts: tuple["Result", ...] = ()
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Of all runs that it is of."""
+        return tuple(run.folder for run in self.parts) or (self.folder,)
+
+    def folder_for(self, id: str) -> Path:
+        """The run that tells most honestly of a photograph: of folds, the one that was tested on it."""
+        return next((run.folder for run in self.parts if id in run.test.ids), self.folder)
+
+    @property
+    def missing(self) -> str:
+        """Which folds of its assignment are not in it, in words; empty where none is."""
+        if self.fold is None:
+            return ""
+        there = {run.fold.fold for run in self.parts if run.fold}
+        gone = [fold for fold in range(self.fold.count) if fold not in there]
+        if not gone:
+            return ""
+        sizes = self.tested_on["folds"].get("photographs")
+        photographs = f"{sum(sizes[fold] for fold in gone)} photographs" if sizes else "their photographs"
+        which, are = ("fold", "is") if len(gone) == 1 else ("folds", "are")
+        numbers = ", ".join(map(str, gone))
+        return f"{which} {numbers} of {self.fold.count} {are} missing: {photographs} are not in this"
 
     @property
     def test(self) -> LesionTest | GradeTest:
@@ -174,6 +203,7 @@ class Result:
             lesions=lesions,
             grades=grades,
             cost={name: float(report[name]) for name in numbers if _is_number(report.get(name))},
+            fold=_fold(report.get("tested on") or {}),
         )
 
 
@@ -200,8 +230,17 @@ def _config(text: str) -> dict[str, Any]:
 
 def _report(text: str) -> dict[str, Any]:
     report = _mapping(json.loads(text))
-    _mapping(report.get("tested on") or {})
+    _fold(_mapping(report.get("tested on") or {}))
     return report
+
+
+def _fold(tested_on: Mapping[str, Any]) -> Fold | None:
+    if "folds" not in tested_on:
+        return None
+    fold, photographs = Fold.told(tested_on["folds"]), tested_on["folds"].get("photographs")
+    if photographs is not None and [type(one) for one in photographs] != [int] * fold.count:
+        raise ValueError(f"{photographs} are no photographs of {fold.count} folds")
+    return fold
 
 
 def _mapping(contents: Any) -> dict[str, Any]:
@@ -301,7 +340,9 @@ def require_comparable(results: list[Result]) -> None:
     _require_same(known, "were tested on different stores", lambda run: run.tested_on.get("store"))
     for kind in (LesionTest, GradeTest):
         some = [run for run in results if isinstance(run.test, kind)]
-        _require_same(some, "were tested on different photographs", lambda run: run.test.ids)
+        gone = "; ".join(f"{run.name}: {run.missing}" for run in some if run.missing)
+        what = "were tested on different photographs" + (f" ({gone})" if gone else "")
+        _require_same(some, what, lambda run: run.test.ids)
         for side in {run.settings["read at"] for run in some}:  # a smaller one may lose a pixel
             alike = [run for run in some if run.settings["read at"] == side]
             _require_same(alike, "were tested against different truth", lambda run: run.test.truth)

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,6 +41,18 @@ class Chosen(NamedTuple):
     checkpoint_of: Callable[[Path], Path]
 
 
+class Shower(NamedTuple):
+    """A row of a table that shows photographs.
+
+    Attributes:
+        name: under which it stands.
+        folder_for: the folder of its run that is to show a photograph, by id.
+    """
+
+    name: str
+    folder_for: Callable[[str], Path]
+
+
 class Shown(NamedTuple):
     """One picture of a photograph.
 
@@ -69,12 +81,12 @@ class View(NamedTuple):
     pictures: tuple[Shown, ...]
 
 
-def side_by_side(chosen: Chosen, runs: Mapping[Path, str]) -> list[View]:
+def side_by_side(chosen: Chosen, rows: Sequence[Shower]) -> list[View]:
     """Show photographs to networks.
 
     Args:
         chosen: what to show.
-        runs: folders, and the names under which they are to stand.
+        rows: that are to show them, in order.
 
     Raises:
         UserError: the store lacks a photograph, or a run its checkpoint.
@@ -85,14 +97,14 @@ def side_by_side(chosen: Chosen, runs: Mapping[Path, str]) -> list[View]:
             f"{chosen.store.path}: has no photograph {', '.join(missing)}. Its ids stand in photographs.csv, "
             f"such as {next(iter(known), 'none')}."
         )
-    checkpoints = [(name, chosen.checkpoint_of(folder)) for folder, name in runs.items()]
-    rows = [known[id] for id in chosen.ids]
-    squares = [chosen.store.image(row.id) for row in rows]
-    shown = [_truth(chosen.store, row, rgb) for row, rgb in zip(rows, squares, strict=True)]
-    for name, checkpoint in checkpoints:
-        for pictures, one in zip(shown, _seen(name, checkpoint, squares), strict=True):
+    checkpoints = [[chosen.checkpoint_of(row.folder_for(id)) for id in chosen.ids] for row in rows]
+    photographs = [known[id] for id in chosen.ids]
+    squares = [chosen.store.image(one.id) for one in photographs]
+    shown = [_truth(chosen.store, one, rgb) for one, rgb in zip(photographs, squares, strict=True)]
+    for row, files in zip(rows, checkpoints, strict=True):
+        for pictures, one in zip(shown, _seen(row.name, files, squares), strict=True):
             pictures.append(one)
-    return [View(row.id, _about(row), tuple(one)) for row, one in zip(rows, shown, strict=True)]
+    return [View(one.id, _about(one), tuple(some)) for one, some in zip(photographs, shown, strict=True)]
 
 
 def _about(row: Row) -> str:
@@ -108,11 +120,15 @@ def _truth(store: Store, row: Row, rgb: Picture) -> list[Shown]:
     return shown
 
 
-def _seen(name: str, checkpoint: Path, squares: Sequence[Picture]) -> list[Shown]:
+def _seen(name: str, checkpoints: Sequence[Path], squares: Sequence[Picture]) -> list[Shown]:
     from retinalesion.reading.reader import Reader
 
-    reader = Reader.from_checkpoint(checkpoint)
-    return [Shown(name, *_drawn(reader.predict(rgb), rgb, reader.model.learned)) for rgb in squares]
+    readers = {file: Reader.from_checkpoint(file) for file in dict.fromkeys(checkpoints)}
+    of_each = [readers[file] for file in checkpoints]
+    return [
+        Shown(name, *_drawn(reader.predict(rgb), rgb, reader.model.learned))
+        for reader, rgb in zip(of_each, squares, strict=True)
+    ]
 
 
 def _drawn(out: "Answers", rgb: Picture, learned: Sequence[str]) -> tuple[str, str]:

@@ -23,7 +23,7 @@ from retinalesion.data.draws import (
     ignored_pixels,
     leave_signals_to_the_trainer,
 )
-from retinalesion.data.splits import folds_of
+from retinalesion.data.splits import Fold, assignment_of, folds_of
 from retinalesion.data.spots import Spot, spots_in
 from retinalesion.data.store import Row, Store
 from retinalesion.errors import UserError
@@ -164,6 +164,13 @@ class FundusDataModule(LightningDataModule):
     def fold_of(self) -> Mapping[str, int]:
         """The fold of each photograph of ``train`` and ``val``, by id; empty without folds."""
         return folds_of(self.store, self.folds) if self.folds else {}
+
+    @cached_property
+    def assigned(self) -> Fold | None:
+        """The fold that validates, and how all were dealt; None without folds."""
+        if self.fold is None:
+            return None
+        return Fold(self.folds, self.fold, assignment_of(self.store, self.fold_of))
 
     def _split_of(self, row: Row) -> str:
         if row.id not in self.fold_of:

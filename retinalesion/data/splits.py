@@ -3,6 +3,8 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from retinalesion.data.photograph import Photograph
 from retinalesion.data.store import Row, Split, Store
@@ -13,6 +15,44 @@ _PUBLISHED_VAL = 1 / 8  # of a published training half
 _VAL, _TEST = 0.1, 0.2  # without a published split (paper, section 4.1)
 
 Groups = list[tuple[str, ...]]
+
+
+@dataclass(frozen=True, order=True)
+class Fold:
+    """One of the folds into which a store was dealt, as checkpoints and tests keep it.
+
+    Attributes:
+        count: of folds.
+        fold: which one, from 0.
+        assignment: `assignment_of` all photographs: two of one assignment have no photograph in common.
+    """
+
+    count: int
+    fold: int
+    assignment: str
+
+    @classmethod
+    def told(cls, kept: Any) -> "Fold":
+        """As a file keeps it: a mapping of these names.
+
+        Raises:
+            ValueError: it holds something else.
+        """
+        try:
+            one = cls(*(kept[field.name] for field in fields(cls)))
+        except (KeyError, TypeError) as error:
+            raise ValueError("folds without count, fold and assignment") from error
+        sane = type(one.count) is type(one.fold) is int and isinstance(one.assignment, str)
+        if not (sane and 0 <= one.fold < one.count and one.assignment):
+            raise ValueError(f"{kept} is no fold")
+        return one
+
+    def kept(self) -> dict[str, Any]:
+        """As files keep it."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"fold {self.fold} of {self.count} (assignment {self.assignment})"
 
 
 def make_splits(
@@ -122,6 +162,17 @@ def folds_of(store: Store, count: int) -> dict[str, int]:
         dealt[fold] += brought[group]
         folds |= dict.fromkeys(group, fold)
     return folds
+
+
+def assignment_of(store: Store, folds: Mapping[str, int]) -> str:
+    """A digest of which original is in which fold, whatever the store's side and its photographs' names.
+
+    Args:
+        store: that was dealt.
+        folds: by id, as `folds_of` gives them.
+    """
+    dealt = sorted((row.sha256 or row.id, folds[row.id]) for row in store.rows if row.id in folds)
+    return hashlib.sha256("".join(f"{who}\t{fold}\n" for who, fold in dealt).encode()).hexdigest()[:16]
 
 
 def _kinds(rows: Iterable[Row]) -> Counter[str]:

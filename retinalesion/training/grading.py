@@ -96,7 +96,8 @@ class GradingTask(Task):
         """Take the weights of the encoder and of the lesion model.
 
         Raises:
-            UserError: no lesion model named, or it saw photographs that validate the grader.
+            UserError: no lesion model named, it is of another fold, or it saw photographs that validate the
+                grader.
         """
         if self.weights is not None:
             self.network.load_weights(self.weights)
@@ -111,7 +112,13 @@ class GradingTask(Task):
 
     def _inherit_lesion_net(self, file: str, data: FundusDataModule | None) -> None:
         """Its maps of photographs that trained it are too good: those must not choose the grader's best."""
-        prints = Seen.kept_in(read_checkpoint(file).about).all
+        seen = Seen.kept_in(read_checkpoint(file).about)
+        if apart := seen.apart_from(Seen.of(data)):
+            raise UserError(
+                f"{file}: this lesion network is of {apart}: its maps of the photographs that validate the "
+                "grader would be too good. Name the lesion network of the same data.folds and data.fold."
+            )
+        prints = seen.all
         validate = data.rows("val") if data is not None else []
         if known := ids_among(validate, prints):
             raise UserError(

@@ -3,10 +3,12 @@
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
 from retinalesion.data.datamodule import FundusDataModule
+from retinalesion.data.splits import Fold
 from retinalesion.data.store import Row
 from retinalesion.errors import UserError
 
@@ -26,12 +28,14 @@ class Seen:
         store: its name and source.
         trained: photographs that train the network.
         earlier: those that trained what it began with: weights, a lesion network.
+        fold: that it has not seen, but validates on; None without folds.
     """
 
     fingerprint: str = ""
     store: str = ""
     trained: Prints = NONE
     earlier: Prints = NONE
+    fold: Fold | None = None
 
     @property
     def all(self) -> Prints:
@@ -46,7 +50,7 @@ class Seen:
         store = data.store
         name = f"{store.path.absolute().name} ({store.info['source']})"
         trained = frozenset(filter(_IS_PRINT.fullmatch, map(_print_of, data.rows("train"))))
-        return cls(store.fingerprint, name, trained, earlier)
+        return cls(store.fingerprint, name, trained, earlier, data.assigned)
 
     @classmethod
     def kept_in(cls, about: Mapping[str, Any]) -> Self:
@@ -55,12 +59,16 @@ class Seen:
         Args:
             about: what a checkpoint says of the training.
         """
-        prints = (_unpacked(about.get(name, "")) for name in ("photographs", "earlier_photographs"))
-        return cls(about["fingerprint"], about.get("store", ""), *prints)
+        trained, earlier = (_unpacked(about.get(n, "")) for n in ("photographs", "earlier_photographs"))
+        fold = None
+        with suppress(ValueError):
+            fold = Fold.told(about.get("folds"))
+        return cls(about["fingerprint"], about.get("store", ""), trained, earlier, fold)
 
-    def kept(self) -> dict[str, str]:
-        """As a checkpoint keeps it: eight bytes a photograph, base64."""
+    def kept(self) -> dict[str, Any]:
+        """As a checkpoint keeps it: eight bytes a photograph, base64; and its fold, if it has one."""
         return {
+            **({"folds": self.fold.kept()} if self.fold else {}),
             "fingerprint": self.fingerprint,
             "store": self.store,
             "photographs": _packed(self.trained),
@@ -85,6 +93,20 @@ class Seen:
                 f"The checkpoint was trained on other photographs of store {other.store}. Go on with its "
                 "data.folds, data.fold and data.truth, or begin another run."
             )
+        if apart := self.apart_from(other):
+            raise UserError(f"The checkpoint is of {apart}. Go on with its data.folds and data.fold.")
+
+    def apart_from(self, other: "Seen") -> str:
+        """Both folds in words, where they are not the same one of one store; else empty.
+
+        Folds of two stores that share no assignment say nothing of each other.
+        """
+        if self.fold is None or other.fold is None or self.fold == other.fold:
+            return ""
+        one_store = self.fingerprint != "" and self.fingerprint == other.fingerprint
+        if not one_store and self.fold.assignment != other.fold.assignment:
+            return ""
+        return f"{self.fold}, and this is {other.fold}"
 
 
 def ids_among(rows: Sequence[Row], prints: Prints) -> list[str]:

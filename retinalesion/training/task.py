@@ -146,9 +146,18 @@ class Task(LightningModule):
         self.seen = replace(self.seen, earlier=self.seen.earlier | prints)
 
     def on_test_start(self) -> None:
-        """Tell of tested photographs that the network knows."""
+        """Tell of tested photographs that the network knows.
+
+        Raises:
+            UserError: the test is of another fold than the network, or of other folds of its store.
+        """
         if self.data is None:
             return
+        if self.data.evaluate == "val" and (apart := self.seen.apart_from(Seen.of(self.data))):
+            raise UserError(
+                f"This network is of {apart}: photographs of that trained it, and scores of them would "
+                "flatter. Test it on its own fold: with its data.folds and data.fold."
+            )
         rows = self.data.rows(self.data.evaluate)
         known = ids_among(rows, self.seen.all)
         if known:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from retinalesion.compare.side_by_side import Chosen, side_by_side
+from retinalesion.compare.side_by_side import Chosen, Shower, side_by_side
 from retinalesion.data.store import unpack
 from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
@@ -52,8 +52,8 @@ def pixels(shown):
 
 
 def seen(checkpoints, store, *ids):
-    runs = {file.with_suffix(""): name for name, file in checkpoints.items()}
-    return side_by_side(Chosen(ids, store, lambda folder: folder.with_suffix(".ckpt")), runs)
+    rows = [Shower(name, lambda id, file=file: file.with_suffix("")) for name, file in checkpoints.items()]
+    return side_by_side(Chosen(ids, store, lambda folder: folder.with_suffix(".ckpt")), rows)
 
 
 def test_photograph_truth_and_what_each_network_finds(checkpoints, drawn_store):
@@ -70,6 +70,13 @@ def test_photograph_truth_and_what_each_network_finds(checkpoints, drawn_store):
     assert np.abs(pixels(truth) - pixels(plain)).max() > 60
     assert np.abs(pixels(much) - pixels(plain)).mean() > 10
     assert none.data == plain.data
+
+
+def test_each_photograph_is_shown_by_the_run_that_is_to_show_it(checkpoints, drawn_store):
+    ids = [row.id for row in drawn_store.rows[:3]]
+    row = Shower("folds", lambda id: checkpoints["much" if id == ids[1] else "none"].with_suffix(""))
+    views = side_by_side(Chosen(ids, drawn_store, lambda folder: folder.with_suffix(".ckpt")), [row])
+    assert [view.pictures[-1].note for view in views] == ["no lesion found", "MA", "no lesion found"]
 
 
 def test_attention_is_drawn_where_a_network_has_no_maps(checkpoints, drawn_store, monkeypatch):

@@ -4,7 +4,7 @@ from collections import Counter
 import pytest
 
 from retinalesion.data.photograph import Photograph
-from retinalesion.data.splits import folds_of, make_splits
+from retinalesion.data.splits import Fold, assignment_of, folds_of, make_splits
 from retinalesion.data.store import Row, Store, write_tables
 from retinalesion.errors import UserError
 from retinalesion.geometry import Box
@@ -104,12 +104,13 @@ def store_of(path, count=200, shots=(), **fields):
     rows = [
         Row(
             f"p{n:03}",
-            f"{n}.jpg",
             width=8,
             height=8,
             box=Box(0, 0, 8),
-            sha256=f"{n:064x}",
-            **{"split": "train", "grade": n * 5 // count, **{k: value(n) for k, value in fields.items()}},
+            **{
+                **{"name": f"{n}.jpg", "sha256": f"{n:064x}", "split": "train", "grade": n * 5 // count},
+                **{k: value(n) for k, value in fields.items()},
+            },
         )
         for n in range(count)
     ]
@@ -147,6 +148,36 @@ def test_folds_part_neither_patients_nor_twins_nor_second_shots(tmp_path, kept_t
     folds = folds_of(store_of(tmp_path, **kept_together), 7)
     assert folds["p003"] == folds["p150"]
     assert sorted(Counter(folds.values())) == list(range(7))
+
+
+def test_an_assignment_is_of_originals_and_their_folds_alone(tmp_path):
+    store = store_of(tmp_path / "one", 20)
+    folds = folds_of(store, 5)
+    mark = assignment_of(store, folds)
+    renamed = store_of(tmp_path / "other", 20, name=lambda n: "x", oedema=lambda n: n % 3)
+    assert assignment_of(renamed, folds) == mark
+    assert assignment_of(store, folds_of(store, 4)) != mark
+    moved = {**folds, "p000": (folds["p000"] + 1) % 5}
+    assert assignment_of(store, moved) != mark
+    others = store_of(tmp_path / "others", 20, sha256=lambda n: f"{n + 1:064x}")
+    assert assignment_of(others, folds) != mark
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        None,
+        "x",
+        3,
+        {},
+        {"count": 5, "fold": 5, "assignment": "a"},
+        {"count": 5, "fold": "0", "assignment": "a"},
+    ],
+)
+def test_what_is_no_fold_is_refused(kept):
+    assert Fold.told(Fold(5, 0, "a").kept()) == Fold(5, 0, "a")
+    with pytest.raises(ValueError, match="fold"):
+        Fold.told(kept)
 
 
 def test_more_folds_than_groups_are_refused(tmp_path):

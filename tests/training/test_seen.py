@@ -1,5 +1,6 @@
 """A checkpoint knows the photographs that trained it: only their store goes on, and tests tell of them."""
 
+import json
 import warnings
 from dataclasses import replace
 
@@ -93,6 +94,63 @@ def test_no_other_fold_goes_on_with_a_checkpoint(drawn_store, tmp_path):
     with pytest.raises(UserError, match=r"other photographs of store .*data\.fold"):
         fit(tmp_path / "next", lesion_task(), data(drawn_store, folds=3, fold=1), 2, first)
     fit(tmp_path / "next", lesion_task(), data(drawn_store, folds=3, fold=0), 2, first)
+
+
+@pytest.fixture(scope="module")
+def of_a_fold(drawn_store, tmp_path_factory):
+    """The checkpoint of a lesion network of fold 0 of 3."""
+    return fit(tmp_path_factory.mktemp("fold"), lesion_task(), data(drawn_store, folds=3, fold=0))
+
+
+def test_a_checkpoint_keeps_its_fold_and_so_does_what_is_given_away(
+    trained, of_a_fold, drawn_store, tmp_path
+):
+    given = tmp_path / "given.safetensors"
+    export(read_checkpoint(of_a_fold), given)
+    assigned = data(drawn_store, folds=3, fold=0).assigned
+    for file in (of_a_fold, given):
+        assert read_checkpoint(file).about["folds"] == {
+            "count": 3,
+            "fold": 0,
+            "assignment": assigned.assignment,
+        }
+        assert Seen.kept_in(read_checkpoint(file).about).fold == assigned
+    assert "folds" not in read_checkpoint(trained).about
+
+
+@pytest.mark.parametrize(("folds", "fold"), [(3, 1), (4, 0)], ids=["another fold", "another assignment"])
+def test_a_grader_and_a_test_of_another_fold_are_refused_with_both_named(
+    of_a_fold, drawn_store, tmp_path, folds, fold
+):
+    others = data(drawn_store, folds=folds, fold=fold, truth="grade")
+    words = rf"fold 0 of 3 \(assignment \w+\), and this is fold {fold} of {folds} \(assignment \w+\)"
+    with pytest.raises(UserError, match=rf"last\.ckpt: this lesion network is of {words}"):
+        fit(tmp_path, GradingTask("sian", ENCODER, None, str(of_a_fold)), others)
+    task = task_from(read_checkpoint(of_a_fold))
+    with pytest.raises(UserError, match=rf"This network is of {words}"):
+        trainer_in(tmp_path).test(task, data(drawn_store, folds=folds, fold=fold), verbose=False)
+    assert not list(tmp_path.rglob("*.ckpt")) + list(tmp_path.rglob("*.json"))
+
+
+def test_a_grader_of_the_same_fold_is_taken_and_tested_on_it_alone(of_a_fold, drawn_store, tmp_path):
+    same = data(drawn_store, folds=3, fold=0, truth="grade")
+    task = GradingTask("sian", ENCODER, None, str(of_a_fold))
+    fit(tmp_path, task, same)
+    assert not warned(task, same, tmp_path)
+    for name in ("grades", "summary"):
+        report = json.loads((tmp_path / f"test/{name}.json").read_text("utf-8"))
+        sizes = [len(data(drawn_store, folds=3, fold=fold, truth="grade").rows("val")) for fold in range(3)]
+        assert report["tested on"]["folds"] == {**same.assigned.kept(), "photographs": sizes}
+        assert report["photographs"] == sizes[0]
+
+
+def test_a_network_of_a_fold_is_tested_on_what_is_in_no_fold(of_a_fold, drawn_store, tmp_path):
+    task = task_from(read_checkpoint(of_a_fold))
+    for options in ({}, {"folds": 3, "fold": 0, "evaluate": "test"}):
+        assert not warned(task, data(drawn_store, **options), tmp_path)
+        report = json.loads((tmp_path / "test/summary.json").read_text("utf-8"))
+        assert report["tested on"]["part"] == "test"
+        assert "folds" not in report["tested on"]
 
 
 def test_a_test_tells_of_photographs_that_it_knows(trained, drawn_store, tmp_path):

@@ -1,5 +1,6 @@
 """What a test was of: shared by the tables of lesions and of grades."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -13,11 +14,21 @@ T = TypeVar("T")
 
 
 def tested_on(trainer: Trainer) -> dict[str, Any] | None:
-    """Of which photographs a test is: fingerprint and source of the store, and the split; or None."""
+    """Of which photographs a test is: fingerprint and source of the store, and the split; or None.
+
+    A test of a fold says which, how all were dealt, and how many photographs each has, so that tests of all
+    folds can be put together.
+    """
     data = data_of(trainer)
     if data is None:
         return None
-    return {"store": data.store.fingerprint, "source": data.store.info["source"], "part": data.evaluate}
+    about: dict[str, Any] = {"store": data.store.fingerprint, "source": data.store.info["source"]}
+    about["part"] = data.evaluate
+    if data.assigned is None or data.evaluate != "val":
+        return about
+    dealt = Counter(data.fold_of[row.id] for row in data.rows("all") if row.id in data.fold_of)
+    photographs = [dealt[fold] for fold in range(data.folds)]
+    return {**about, "folds": {**data.assigned.kept(), "photographs": photographs}}
 
 
 def groups_of(trainer: Trainer, ids: Sequence[str]) -> list[str]:
