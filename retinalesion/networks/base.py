@@ -354,6 +354,8 @@ class Trained:
         side: of the square that it was trained on, in pixels; 0 where that is not known.
         quality: limits of photographs like those that it was trained on, by figure.
         flips: it answers by mirror images too.
+        rule: how its findings are weighed and a verdict is said, as `retinalesion.reading.rule` reads it;
+            empty where nothing was fitted.
     """
 
     network: nn.Module
@@ -361,6 +363,7 @@ class Trained:
     side: int = 0
     quality: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     flips: bool = False
+    rule: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def learned(self) -> tuple[str, ...]:

@@ -176,6 +176,7 @@ def trained_from(checkpoint: Checkpoint) -> Trained:
             int(about.get("side", 0)),
             {figure: (float(low), float(high)) for figure, (low, high) in limits},
             bool(settings.get("flips")),
+            dict(about.get("rule", {})),
         )
     except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
         raise UserError(f"{checkpoint.file}: does not hold the network that it names ({error}).") from error

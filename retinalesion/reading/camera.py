@@ -27,7 +27,7 @@ from retinalesion.data.twins import find_pairs, groups_of, view_of
 from retinalesion.errors import PhotographError
 from retinalesion.files import read_png, replace_file, write_png
 from retinalesion.lesions import CODES
-from retinalesion.reading.reading import Finding, Reading
+from retinalesion.reading.reading import CAMERAS, Finding, Reading
 
 FEWEST = 3  # groups in which something was found at a spot
 CHANCE = 0.01  # of so many or more, if findings fell there as they do around
@@ -234,11 +234,11 @@ def set_aside(
     eye, camera = [], []
     for finding in reading.findings:
         if (finding.lesion, finding.left, finding.top, finding.pixels) in taken:
-            camera.append(replace(finding, spot=_nearest(finding, spots)))
+            camera.append(replace(finding, counts=False, reason=CAMERAS, spot=_nearest(finding, spots)))
         else:
             eye.append(finding)
     probability = {
-        code: max((finding.confidence for finding in eye if finding.lesion == code), default=faint[code])
+        code: max((finding.peak for finding in eye if finding.lesion == code), default=faint[code])
         for code in reading.probability
     }
     told = replace(reading, findings=tuple(eye), camera=tuple(camera), probability=probability)

@@ -1,19 +1,17 @@
-"""What findings say of the grade, in words; whether a grade agrees with them; whether to refer.
+"""What findings say of the grade, in words, and whether a grade agrees with them.
 
 Of lesions that the model did not learn nothing is said but that they were not looked for.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from retinalesion.guideline import DIRECT, INDIRECT, MANY_HAEMORRHAGES, Evidence, naming_of, weigh
 from retinalesion.lesions import CODES, GRADES, LESIONS
 from retinalesion.reading.findings import quadrant_counts
 from retinalesion.reading.reading import Agreement, EvidenceLine, Finding
-from retinalesion.scores import OPERATING_POINT, REFERABLE, referable_probability, refers
 
-NO_SIGN = "no sign of diabetic retinopathy; other eye disease is not judged"
+NOT_JUDGED = "other eye disease is not judged"
 NEVER_LOOKED_FOR = "venous beading and IrMA were not looked for"
-NO_OEDEMA = "macular oedema is not judged"
 
 _NAMES = {lesion.code: lesion.name for lesion in LESIONS}
 # The lesions that support a grade or lift to it (paper, Table 1 and section 4.1), sufficient ones first.
@@ -22,8 +20,9 @@ _LIFTS = {"HaEx": 2, "CWS": 3, "FiP": 4}
 
 
 def weigh_findings(findings: Sequence[Finding]) -> Evidence:
-    """The grades that findings support and lift to by the guideline (`guideline.weigh`)."""
-    return weigh({finding.lesion for finding in findings}, quadrant_counts(findings))
+    """The grades that the findings that count support and lift to by the guideline (`guideline.weigh`)."""
+    counting = [finding for finding in findings if finding.counts]
+    return weigh({finding.lesion for finding in counting}, quadrant_counts(counting))
 
 
 def evidence_lines(
@@ -32,13 +31,15 @@ def evidence_lines(
     """The evidence in sentences: what was seen, how many, where, and what it supports or lifts to.
 
     Args:
-        findings: of all lesions.
+        findings: of all lesions; those that do not count are told as possible.
         learned: codes of the lesions that the model learned.
-        grade: of the network, where it grades; a grade above DR0 without findings is not told "no sign".
+        grade: where there is one; a grade above DR0 without findings is not told "no sign".
 
     Returns:
-        Direct evidence, indirect evidence, then what was not looked for.
+        Direct evidence, indirect evidence, what is possible, then what was not looked for.
     """
+    possible = [finding for finding in findings if not finding.counts]
+    findings = [finding for finding in findings if finding.counts]
     present = [code for code in CODES if any(finding.lesion == code for finding in findings)]
     weighed = weigh_findings(findings)
     lines = [_direct(code, findings) for code in present if code in DIRECT]
@@ -47,8 +48,13 @@ def evidence_lines(
         text = "indirect evidence only: no lesion was found that is a sign of diabetic retinopathy by itself"
         lines.append(EvidenceLine(text, "alone", lesions=tuple(present)))
     if weighed.lifted == 0 and learned:
-        told = NO_SIGN if not grade else "no lesion was found that supports a grade above DR0"
+        told = "no lesion that counts supports a grade above DR0" if grade else no_sign(learned, present)
         lines.append(EvidenceLine(told, "none"))
+    unsure = {code: sum(one.lesion == code for one in possible) for code in CODES if code not in present}
+    if some := [_counted(code, number) for code, number in unsure.items() if number]:
+        codes = tuple(code for code, number in unsure.items() if number)
+        text = f"possible, too unsure to count: {', '.join(some)}"
+        lines.append(EvidenceLine(text, "possible", lesions=codes))
     lines.append(EvidenceLine(NEVER_LOOKED_FOR, "not looked for"))
     if unknown := tuple(code for code in CODES if code not in learned):
         text = f"not learned by this model, so not looked for: {', '.join(unknown)}"
@@ -80,8 +86,6 @@ def agreement_of(
     if grade < supported:
         text = f"{name} is below the evidence: the lesions found are sufficient for {GRADES[supported]}"
         return "below evidence", text
-    if lifted == grade == 0:
-        return "agrees", f"{name} agrees with the lesions found: {NO_SIGN}"
     if grade == supported:
         return "agrees", f"{name} agrees with the lesions found"
     if grade <= lifted:
@@ -96,39 +100,11 @@ def agreement_of(
     return "above evidence", text
 
 
-def referable_of(
-    probabilities: Sequence[float] | None,
-    supported: int | None,
-    operating_point: float = OPERATING_POINT,
-    gradable: bool = True,
-    reasons: Iterable[str] = (),
-) -> tuple[bool, float | None, str]:
-    """Whether to refer: DR2 or worse is likely, or proved by sufficient evidence, or nothing can be read.
-
-    Args:
-        probabilities: of DR0 to DR4; None where the model does not grade.
-        supported: grade for which the findings are sufficient evidence; None where nothing was read.
-        operating_point: P(DR2) + P(DR3) + P(DR4) from which to refer.
-        gradable: whether the photograph can be read.
-        reasons: why it cannot.
-
-    Returns:
-        Whether to refer, that sum (None without a grade), and the reason in words.
-    """
-    if not gradable:
-        return True, None, "; ".join(("refer, for the photograph cannot be read", *reasons))
-    proved = supported is not None and supported >= REFERABLE
-    proof = f"the lesions found are sufficient evidence of {GRADES[supported or 0]}"
-    if probabilities is None:
-        reason = proof if proved else "no sufficient evidence of DR2 or worse, and this model does not grade"
-        return proved, None, f"{reason}; {NO_OEDEMA}"
-    probability = float(referable_probability(probabilities))
-    likely = bool(refers(probability, operating_point))
-    reason = f"DR2 or worse has a probability of {probability:.2f}"
-    reason += f" ({'refer from' if likely else 'below'} {operating_point:.2f})"
-    if proved:
-        reason += f", {'and' if likely else 'but'} {proof}"
-    return likely or proved, probability, f"{reason}; {NO_OEDEMA}"
+def no_sign(learned: Collection[str], present: Collection[str] = ()) -> str:
+    """That nothing counts, of the lesions that the model learned, by name."""
+    *names, last = (_NAMES[code] for code in CODES if code in learned and code not in present)
+    listed = f"{', '.join(names)} or {last}" if names else last
+    return f"no {listed} was found that counts; {NOT_JUDGED}"
 
 
 def _direct(code: str, findings: Sequence[Finding]) -> EvidenceLine:
@@ -165,4 +141,8 @@ def _seen(code: str, findings: Sequence[Finding]) -> str:
     names = naming_of(finding.quadrant for finding in findings)
     places = ", ".join(f"{count} {place}" for count, place in zip(quadrants, names, strict=True) if count)
     total = sum(quadrants)
-    return f"{total} {_NAMES[code]}{'s' if total > 1 else ''} ({places})"
+    return f"{_counted(code, total)} ({places})"
+
+
+def _counted(code: str, number: int) -> str:
+    return f"{number} {_NAMES[code]}{'' if number == 1 else 's'}"

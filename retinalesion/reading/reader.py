@@ -1,7 +1,6 @@
 """Photograph and checkpoint to reading: one pass of the network, then what follows from its maps."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol, Self
 
@@ -20,16 +19,19 @@ from retinalesion.data.spots import Spot
 from retinalesion.data.store import Row
 from retinalesion.errors import UserError
 from retinalesion.geometry import Box
-from retinalesion.lesions import CODES, NO_GRADE
+from retinalesion.lesions import CODES, NO_GRADE, NO_OEDEMA
 from retinalesion.networks.base import Answers, LesionModel, Segmenter, Trained
 from retinalesion.networks.checkpoint import read_checkpoint
 from retinalesion.networks.tables import trained_from
 from retinalesion.reading.anatomy import UNKNOWN, Anatomy
 from retinalesion.reading.camera import set_aside
-from retinalesion.reading.evidence import agreement_of, evidence_lines, referable_of, weigh_findings
-from retinalesion.reading.findings import findings_of
-from retinalesion.reading.reading import Finding, Quality, Reading
-from retinalesion.scores import OPERATING_POINT, THRESHOLD
+from retinalesion.reading.conclusion import concluded
+from retinalesion.reading.findings import Regions, findings_of
+from retinalesion.reading.reading import Quality, Reading
+from retinalesion.reading.rule import Rule
+from retinalesion.reading.second_look import looked_again
+from retinalesion.reading.verdict import AS_FITTED, Wish
+from retinalesion.scores import THRESHOLD
 
 NOT_FINITE = "the network's answer is not finite: its weights are spoilt, or it ran in too few bits."
 SIDE = 896  # where a checkpoint does not say at which side it was trained: the paper's
@@ -43,18 +45,24 @@ class Subject(NamedTuple):
         file: as it was named.
         anatomy: disc, fovea and eye, as far as a table or a mask tells.
         truth_grade: where a table says.
+        truth_oedema: likewise, risk of macular oedema.
+        patient: likewise.
     """
 
     id: str
     file: str
     anatomy: Anatomy = UNKNOWN
     truth_grade: int | None = None
+    truth_oedema: int | None = None
+    patient: str = ""
 
     @classmethod
     def of_row(cls, row: Row) -> Self:
         """Of a store."""
         grade = None if row.grade == NO_GRADE else row.grade
-        return cls(row.id, row.name, Anatomy.told(row.disc, row.fovea, row.eye), grade)
+        oedema = None if row.oedema == NO_OEDEMA else row.oedema
+        anatomy = Anatomy.told(row.disc, row.fovea, row.eye)
+        return cls(row.id, row.name, anatomy, grade, oedema, row.patient)
 
 
 class Seen(NamedTuple):
@@ -90,16 +98,18 @@ class Model(NamedTuple):
         name: of the network and this package's version.
         learned: codes of the lesions that it knows.
         limits: of quality, as `retinalesion.data.quality.limits_of` gives them.
-        operating_point: of P(DR2) + P(DR3) + P(DR4), from which to refer.
+        rule: how findings are weighed; None where the checkpoint has none.
+        wish: what the user wants of the rule.
     """
 
     name: str
     learned: tuple[str, ...]
     limits: Mapping[str, tuple[float, float]]
-    operating_point: float
+    rule: Rule | None = None
+    wish: Wish = AS_FITTED
 
     @classmethod
-    def of(cls, trained: Trained) -> Self:
+    def of(cls, trained: Trained, wish: Wish = AS_FITTED) -> Self:
         """Of a trained network.
 
         Raises:
@@ -112,7 +122,8 @@ class Model(NamedTuple):
                 "photograph, come from: retinalesion test"
             )
         name = f"{trained.name}, retinalesion {__version__}"
-        return cls(name, trained.learned, trained.quality or LIMITS, OPERATING_POINT)
+        rule = Rule.from_dict(trained.rule, trained.name) if trained.rule else None
+        return cls(name, trained.learned, trained.quality or LIMITS, rule, wish)
 
 
 class Told(Protocol):
@@ -129,24 +140,28 @@ class Reader:
     Args:
         network: a task, or a network alone, trained; it is put into eval mode.
         side: of the square that it sees; None for the side at which it was trained.
+        wish: what the user wants of the rule.
 
     Raises:
         UserError: as `Model.of` raises.
     """
 
-    def __init__(self, network: Trained | Told | nn.Module, side: int | None = None) -> None:
+    def __init__(
+        self, network: Trained | Told | nn.Module, side: int | None = None, wish: Wish = AS_FITTED
+    ) -> None:
         self.trained = trained_of(network)
         self.trained.network.eval()
         self.side = side or self.trained.side or SIDE
-        self.model = Model.of(self.trained)
+        self.model = Model.of(self.trained, wish)
 
     @classmethod
-    def from_checkpoint(cls, file: Path | str, device: str | None = None) -> Self:
+    def from_checkpoint(cls, file: Path | str, device: str | None = None, wish: Wish = AS_FITTED) -> Self:
         """Of a run (by name or folder), one of its checkpoints, or an exported file.
 
         Args:
             file: as `retinalesion.networks.checkpoint.find` takes it.
             device: ``cpu``, ``cuda`` or ``mps``; None for a GPU of CUDA where there is one.
+            wish: what the user wants of its rule.
 
         Raises:
             UserError: as `retinalesion.networks.checkpoint.read_checkpoint` and `Model.of` raise.
@@ -154,7 +169,7 @@ class Reader:
         there = device_of(device)  # a mistake is told before the work
         trained = trained_from(read_checkpoint(file))
         trained.network.to(there)
-        return cls(trained)
+        return cls(trained, wish=wish)
 
     def maps_of(self, square: NDArray[np.uint8]) -> tuple[NDArray[np.float32], tuple[float, ...]]:
         """One pass.
@@ -292,7 +307,7 @@ def see(
     reasons = judge(figures, model.limits)
     maps = maps * view.lit(maps.shape[-1])
     planes = np.zeros(view.size, np.uint8)
-    findings: list[Finding] = []
+    regions: list[Regions] = []
     probability: dict[str, float] = {}
     faint: dict[str, float] = {}
     for j, code in enumerate(CODES):
@@ -301,8 +316,9 @@ def see(
             above = own > THRESHOLD
             planes |= above.astype(np.uint8) << j
             faint[code] = float(np.max(own, initial=0, where=~above))
-            findings += findings_of(code, own, view.box, anatomy)
+            regions.append(Regions.of(code, own))
             probability[code] = float(own.max())
+    findings = findings_of(regions, planes, view, anatomy)
     reading = Reading(
         id=subject.id,
         file=subject.file,
@@ -312,38 +328,15 @@ def see(
         quality=Quality(not reasons, reasons, figures),
         learned=model.learned,
         probability=probability,
-        findings=tuple(findings),
-        grade_probabilities=grades if not reasons else (),
+        findings=looked_again(findings, model.rule.second_look if model.rule else {}),
+        network_probabilities=grades,
+        patient=subject.patient,
+        eye=anatomy.eye,
+        disc=anatomy.disc,
+        fovea=anatomy.fovea,
         truth_grade=subject.truth_grade,
+        truth_oedema=subject.truth_oedema,
         model=model.name,
     )
     reading, planes, aside = set_aside(reading, planes, spots, faint)
-    return Seen(concluded(reading, model), view, maps, planes, aside, faint)
-
-
-def concluded(reading: Reading, model: Model) -> Reading:
-    """The reading with what follows from its findings and the network's grade."""
-    assert reading.quality is not None
-    gradable, reasons = reading.quality.gradable, reading.quality.reasons
-    grades = reading.grade_probabilities
-    weighed = weigh_findings(reading.findings)
-    grade = int(np.argmax(grades)) if grades else None
-    lines = evidence_lines(reading.findings, model.learned, grade)
-    if not gradable:  # what was not seen in it may be there
-        lines = tuple(line for line in lines if line.role != "none")
-    agreement, text = agreement_of(grade, weighed.supported, weighed.lifted, model.learned)
-    refer, likely, why = referable_of(
-        grades or None, weighed.supported, model.operating_point, gradable, reasons
-    )
-    return replace(
-        reading,
-        grade=grade,
-        supported=weighed.supported if gradable else None,
-        lifted=weighed.lifted if gradable else None,
-        evidence=lines,
-        agreement=agreement,
-        agreement_text=text,
-        referable=refer,
-        referable_probability=likely,
-        referable_reason=why,
-    )
+    return Seen(concluded(reading, model.rule, model.wish), view, maps, planes, aside, faint)

@@ -15,7 +15,8 @@ from retinalesion.data.store import Store, truth_of
 from retinalesion.errors import UserError
 from retinalesion.files import read_png, write_png
 from retinalesion.reading.camera import Cameras, set_aside
-from retinalesion.reading.reader import Reader, Subject, concluded, use_threads
+from retinalesion.reading.conclusion import concluded
+from retinalesion.reading.reader import Reader, Subject, use_threads
 from retinalesion.reading.reading import Reading
 from retinalesion.reading.stream import Item
 from retinalesion.report.folder import WORK
@@ -111,7 +112,8 @@ class Job:
         if not reading.camera:
             first.unlink()
             return reading
-        reading = concluded(reading, self.reader.model)
+        model = self.reader.model
+        reading = concluded(reading, model.rule, model.wish)
         try:
             rgb = read_photograph(self.here / item.file)
         except UserError as error:  # gone since it was read: its pictures still show what lies on the spots

@@ -156,7 +156,7 @@ def photograph_row(reading: Reading) -> dict[str, Any]:
         "supported": _known(reading.supported),
         "lifted": _known(reading.lifted),
         "agreement": reading.agreement_text,
-        "referable_reason": reading.referable_reason,
+        "outcome_reason": reading.outcome_reason,
         "quality": "" if quality is None else "; ".join(quality.reasons),
         "truth_grade": _known(reading.truth_grade),
         "on_camera_spots": "" if reading.error else len(reading.camera),
