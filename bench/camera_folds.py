@@ -26,7 +26,8 @@ from retinalesion.data.decode import camera_of, read_photograph
 from retinalesion.data.spots import Spot
 from retinalesion.files import write_csv
 from retinalesion.reading.camera import recurring, set_aside
-from retinalesion.reading.reader import Reader, concluded
+from retinalesion.reading.conclusion import concluded
+from retinalesion.reading.reader import Reader
 from retinalesion.reading.reading import Reading
 from retinalesion.report.analyze import box
 from retinalesion.scores import Array, bootstrap, percentiles
@@ -63,7 +64,7 @@ def cases(analysis: Path, grades: dict[str, int]) -> tuple[list[Case], list[tupl
             if block[one.id] % FOLDS == fold:
                 planes = cv2.imread(str(analysis / "planes" / f"{one.id}.png"), cv2.IMREAD_GRAYSCALE)
                 faint = dict.fromkeys(one.probability, 0.0)
-                after = concluded(set_aside(one, planes, spots, faint)[0], model)
+                after = concluded(set_aside(one, planes, spots, faint)[0], model.rule)
                 beside = [
                     [spot._replace(x=spot.x + x, y=spot.y + y) for spot in spots]
                     for x, y in ((ASIDE, 0), (-ASIDE, 0), (0, ASIDE), (0, -ASIDE))

@@ -10,7 +10,8 @@ from sklearn import metrics as reference
 
 from retinalesion import scores
 from retinalesion.files import write_json
-from retinalesion.reading.evidence import referable_of
+from retinalesion.reading.referral import referral_of
+from retinalesion.reading.verdict import said_by_network
 
 NAN = float("nan")
 
@@ -109,7 +110,7 @@ def test_referable_is_dr2_or_worse():
 )
 def test_a_test_and_a_reading_refer_the_same(grades):
     """At the operating point itself too."""
-    read = referable_of(grades, 0)[0]
+    read = referral_of(said_by_network(grades), 0).outcome == "refer"
     figures = scores.referable_figures([2, 0], [grades, (1.0, 0.0, 0.0, 0.0, 0.0)])
     assert figures["sensitivity"] == read == (sum(grades[2:]) >= 0.5)
 

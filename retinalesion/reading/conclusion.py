@@ -1,14 +1,16 @@
 """From a reading's findings to what follows from them: what counts, evidence, verdict, what is to be done."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from retinalesion.reading.counting import counted, of_macula
 from retinalesion.reading.evidence import agreement_of, evidence_lines, weigh_findings
 from retinalesion.reading.reading import EvidenceLine, Finding, Reading
 from retinalesion.reading.referral import of_macula_told, referral_of
 from retinalesion.reading.rule import Rule, logit_of
-from retinalesion.reading.statistics import statistics_of
+from retinalesion.reading.second_look import FIGURES
+from retinalesion.reading.statistics import names_for, statistics_of
 from retinalesion.reading.verdict import AS_FITTED, NETWORK, Verdict, Wish, said_by, said_by_network
 from retinalesion.scores import referable_probability
 
@@ -23,8 +25,8 @@ def concluded(reading: Reading, rule: Rule | None = None, wish: Wish = AS_FITTED
     """
     assert reading.quality is not None
     gradable, reasons = reading.quality.gradable, reading.quality.reasons
-    findings = counted(reading.findings, rule.points if rule else {})
-    macula = of_macula(findings, rule.macula if rule else None)
+    macula = of_macula(reading.findings, rule.macula if rule else None)
+    findings = counted(reading.findings, rule.points if rule else {}, macula)
     weighed = weigh_findings(findings)
     verdict = _verdict(reading, findings, rule, wish) if gradable else None
     grade, low, high = (verdict.grade, *verdict.range) if verdict else (None, None, None)
@@ -54,6 +56,23 @@ def concluded(reading: Reading, rule: Rule | None = None, wish: Wish = AS_FITTED
         agreement_text=text,
         rule=dict(rule.told) if rule else {},
     )
+
+
+def rule_of(plain: Mapping[str, Any], learned: Collection[str], grades: bool, called: str) -> Rule:
+    """The rule of a checkpoint, which asks for nothing that its network does not tell.
+
+    Args:
+        plain: as the checkpoint has it.
+        learned: codes of the lesions that the network knows.
+        grades: it has probabilities of the grades.
+        called: how a message names the file.
+
+    Raises:
+        UserError: as `Rule.from_dict` and `Rule.requires` raise.
+    """
+    rule = Rule.from_dict(plain, called)
+    rule.requires(FIGURES, (*names_for(learned), *[NETWORK] * grades), called)
+    return rule
 
 
 def _verdict(reading: Reading, findings: Sequence[Finding], rule: Rule | None, wish: Wish) -> Verdict | None:

@@ -1,5 +1,6 @@
 """Which findings count: those of lesions at or above their operating point, each spot once."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -10,7 +11,9 @@ RED = frozenset({"MA", "iHE"})  # one spot may be marked as both
 MACULA = 1.0  # disc diameters around the fovea
 
 
-def counted(findings: Sequence[Finding], points: Mapping[str, OperatingPoint]) -> tuple[Finding, ...]:
+def counted(
+    findings: Sequence[Finding], points: Mapping[str, OperatingPoint], macula: Iterable[Finding] = ()
+) -> tuple[Finding, ...]:
     """The findings with what is said of each: it counts, or why it does not.
 
     A spot that is MA and iHE counts once, as the surer. A lesion counts from its operating point on: enough
@@ -19,6 +22,7 @@ def counted(findings: Sequence[Finding], points: Mapping[str, OperatingPoint]) -
     Args:
         findings: of the eye, with their confidence.
         points: by lesion; without one every finding of the lesion counts.
+        macula: exudates near the fovea, which count by an operating point of their own (`of_macula`).
     """
     twice = less_sure(findings)
     reaching = {
@@ -27,7 +31,7 @@ def counted(findings: Sequence[Finding], points: Mapping[str, OperatingPoint]) -
         ]
         for code, point in points.items()
     }
-    counting = {
+    counting = {one.number for one in macula} | {
         one.number for code, some in reaching.items() if len(some) >= points[code].number for one in some
     }
     told = []
@@ -42,13 +46,21 @@ def counted(findings: Sequence[Finding], points: Mapping[str, OperatingPoint]) -
 
 
 def less_sure(findings: Iterable[Finding]) -> frozenset[int]:
-    """Numbers of the MA and iHE that are more surely the other of the two."""
+    """Numbers of the MA and iHE that are more surely the other of the two.
+
+    From the surest on, each takes its spot from those that share it; what is taken takes nothing.
+    """
     by_number = {one.number: one for one in findings}
-    lost = set()
+    sharing = defaultdict(set)
     for one in by_number.values():
         other = by_number.get(one.other or 0)
         if other and {one.lesion, other.lesion} == RED:
-            lost.add(min(one, other, key=lambda a: (a.confidence, a.pixels, a.number)).number)
+            sharing[one.number].add(other.number)
+            sharing[other.number].add(one.number)
+    lost: set[int] = set()
+    for number in sorted(sharing, key=lambda n: (by_number[n].confidence, by_number[n].pixels, n))[::-1]:
+        if number not in lost:
+            lost |= sharing[number]
     return frozenset(lost)
 
 

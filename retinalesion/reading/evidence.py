@@ -102,8 +102,11 @@ def agreement_of(
 
 def no_sign(learned: Collection[str], present: Collection[str] = ()) -> str:
     """That nothing counts, of the lesions that the model learned, by name."""
-    *names, last = (_NAMES[code] for code in CODES if code in learned and code not in present)
-    listed = f"{', '.join(names)} or {last}" if names else last
+    names = [_NAMES[code] for code in CODES if code in learned and code not in present]
+    if not names:
+        return NOT_JUDGED
+    *others, last = names
+    listed = f"{', '.join(others)} or {last}" if others else last
     return f"no {listed} was found that counts; {NOT_JUDGED}"
 
 

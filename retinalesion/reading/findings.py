@@ -33,7 +33,7 @@ class Regions(NamedTuple):
 
     Attributes:
         code: of the lesion.
-        labels: int32 (height, width), at the photograph's own size.
+        size: height and width of the photograph.
         stats: OpenCV's table, (n + 1, 5).
         centroids: column and row, (n + 1, 2).
         rows: of every marked pixel, (m,).
@@ -44,7 +44,7 @@ class Regions(NamedTuple):
     """
 
     code: str
-    labels: NDArray[np.int32]
+    size: tuple[int, int]
     stats: NDArray[np.int32]
     centroids: Floats
     rows: NDArray[np.intp]
@@ -67,7 +67,7 @@ class Regions(NamedTuple):
         np.maximum.at(peak, own, values)
         return cls(
             code,
-            np.asarray(labels, np.int32),
+            (plane.shape[0], plane.shape[1]),
             np.asarray(stats, np.int32),
             np.asarray(centroids, np.float64),
             rows,
@@ -233,7 +233,9 @@ def _others(regions: Regions, other: Regions, numbers: NDArray[np.int64]) -> dic
     if len(other.stats) == 1:
         return {}
     # Enlarged by a pixel, so that what touches shares; float32 holds labels up to 16 million.
-    enlarged = cv2.dilate(other.labels.astype(np.float32), _TOUCHING)
+    labels = np.zeros(other.size, np.float32)
+    labels[other.rows, other.columns] = other.label
+    enlarged = cv2.dilate(labels, _TOUCHING)
     near = enlarged[regions.rows, regions.columns].astype(np.int64)
     met = near > 0
     pairs, shared = np.unique(np.stack([regions.label[met], near[met]]), axis=1, return_counts=True)

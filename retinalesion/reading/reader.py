@@ -25,7 +25,7 @@ from retinalesion.networks.checkpoint import read_checkpoint
 from retinalesion.networks.tables import trained_from
 from retinalesion.reading.anatomy import UNKNOWN, Anatomy
 from retinalesion.reading.camera import set_aside
-from retinalesion.reading.conclusion import concluded
+from retinalesion.reading.conclusion import concluded, rule_of
 from retinalesion.reading.findings import Regions, findings_of
 from retinalesion.reading.reading import Quality, Reading
 from retinalesion.reading.rule import Rule
@@ -122,7 +122,8 @@ class Model(NamedTuple):
                 "photograph, come from: retinalesion test"
             )
         name = f"{trained.name}, retinalesion {__version__}"
-        rule = Rule.from_dict(trained.rule, trained.name) if trained.rule else None
+        graded = not isinstance(trained.network, LesionModel)
+        rule = rule_of(trained.rule, trained.learned, graded, trained.name) if trained.rule else None
         return cls(name, trained.learned, trained.quality or LIMITS, rule, wish)
 
 

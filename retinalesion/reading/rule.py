@@ -4,8 +4,8 @@ They are fitted out of fold and kept in a checkpoint; applying them takes numpy 
 anywhere: whatever is among them is a plain finite number or text, within limits.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -17,6 +17,8 @@ from retinalesion.lesions import CODES
 
 FORMAT = 1
 _MOST = 1000  # numbers in one list, names in one table
+_LARGEST = 1e6  # of any number, so that no sum of products overflows
+_TOLD = 100_000  # letters of what is told of it
 Array = NDArray[np.float64]
 
 
@@ -132,29 +134,50 @@ class Rule:
             UserError: not such a rule, or one of a newer format.
         """
         try:
-            if plain["format"] != FORMAT:
+            if (version := int(_number(plain["format"]))) != FORMAT:
                 raise UserError(
-                    f"{called}: its rule has format {plain['format']}, and this version of retinalesion "
+                    f"{called}: its rule has format {version}, and this version of retinalesion "
                     f"reads {FORMAT}. Use the version that made it, or fit it again: retinalesion calibrate"
                 )
             return cls(
                 second_look={code: _logistic(one) for code, one in _by_lesion(plain["second_look"])},
                 points={code: _point(one) for code, one in _by_lesion(plain["points"])},
                 macula=None if plain["macula"] is None else _point(plain["macula"]),
-                referable=_logistic(plain["referable"]),
-                steps=tuple(map(_logistic, _few(plain["steps"], exactly=4))),
+                referable=_rising(plain["referable"]),
+                steps=tuple(map(_rising, _few(plain["steps"], exactly=4))),
                 low=_number(plain["low"]),
                 high=_number(plain["high"]),
-                roc=Roc(*(_numbers(plain["roc"][name]) for name in ("cut", "sensitivity", "specificity"))),
-                prevalence=_number(plain["prevalence"]),
+                roc=_roc(plain["roc"]),
+                prevalence=_share(plain["prevalence"]),
                 offset=_number(plain["offset"]),
-                told=dict(plain["told"]),
+                told=_plain(plain["told"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(
-                f"{called}: its rule is damaged ({error}). Take another copy, or fit it again: "
-                "retinalesion calibrate"
-            ) from error
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+            what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise damaged(called, what) from error
+
+    def requires(self, figures: Collection[str], statistics: Collection[str], called: str) -> None:
+        """Hold that it asks for nothing but what a reading tells.
+
+        Args:
+            figures: of a region.
+            statistics: of a photograph.
+            called: how a message names the file.
+
+        Raises:
+            UserError: it has a weight for something else.
+        """
+        looks = {name for model in self.second_look.values() for name in model.weights}
+        verdict = {name for model in (self.referable, *self.steps) for name in model.weights}
+        if strange := (looks - set(figures)) | (verdict - set(statistics)):
+            raise damaged(called, f"it weighs {min(strange):.40}, which readings by this network do not have")
+
+
+def damaged(called: str, what: str) -> UserError:
+    """That a rule cannot be used, and why."""
+    return UserError(
+        f"{called}: its rule is damaged ({what}). Take another copy, or fit it again: retinalesion calibrate"
+    )
 
 
 def logistic(logit: ArrayLike) -> Array:
@@ -169,9 +192,15 @@ def logit_of(probability: ArrayLike) -> Array:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is no number")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST:
+        raise ValueError(f"{value!r:.40} is no number from {-_LARGEST:.0f} to {_LARGEST:.0f}")
     return float(value)
+
+
+def _share(value: Any) -> float:
+    if not 0 < (share := _number(value)) < 1:
+        raise ValueError(f"{share} is no share between 0 and 1")
+    return share
 
 
 def _few(values: Any, exactly: int | None = None) -> Sequence[Any]:
@@ -186,7 +215,7 @@ def _numbers(values: Any) -> tuple[float, ...]:
 
 def _by_lesion(values: Any) -> Sequence[tuple[str, Any]]:
     if unknown := set(values) - set(CODES):
-        raise ValueError(f"no lesion is called {min(unknown)!r}")
+        raise ValueError(f"no lesion is called {min(unknown)!r:.40}")
     return list(values.items())
 
 
@@ -194,6 +223,30 @@ def _logistic(plain: Any) -> Logistic:
     if len(plain["weights"]) > _MOST:
         raise ValueError("too many weights")
     return Logistic(_number(plain["bias"]), {str(k): _number(v) for k, v in plain["weights"].items()})
+
+
+def _rising(plain: Any) -> Logistic:
+    """Of the verdict, which more lesions never lower."""
+    model = _logistic(plain)
+    if name := next((name for name, weight in model.weights.items() if weight < 0), ""):
+        raise ValueError(f"more {name:.40} would lower a probability")
+    return model
+
+
+def _roc(plain: Any) -> Roc:
+    cut, *others = (_numbers(plain[name]) for name in ("cut", "sensitivity", "specificity"))
+    if not cut or any(len(other) != len(cut) for other in others):
+        raise ValueError("cuts, sensitivities and specificities are not as many")
+    return Roc(cut, *others)
+
+
+def _plain(told: Any) -> dict[str, Any]:
+    """What people are told of a rule: plain values, and not too many."""
+    text = json.dumps(dict(told), allow_nan=False)
+    if len(text) > _TOLD:
+        raise ValueError("what is told of it is too long")
+    plain: dict[str, Any] = json.loads(text)
+    return plain
 
 
 def _point(plain: Any) -> OperatingPoint:

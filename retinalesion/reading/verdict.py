@@ -41,19 +41,16 @@ class Verdict(NamedTuple):
     Attributes:
         referable: probability of DR2 or worse, or macular oedema at risk.
         grades: of DR0 to DR4, sum 1.
+        grade: the one that is told.
         low: probability of ``referable`` below which not to refer.
         high: from which to refer.
     """
 
     referable: float
     grades: tuple[float, ...]
+    grade: int
     low: float
     high: float
-
-    @property
-    def grade(self) -> int:
-        """The grade nearest to the mean."""
-        return int(np.floor(np.dot(self.grades, np.arange(len(GRADES))) + 0.5))
 
     @property
     def range(self) -> tuple[int, int]:
@@ -65,7 +62,7 @@ class Verdict(NamedTuple):
 
 
 def said_by(rule: Rule, statistics: Mapping[str, float], wish: Wish = AS_FITTED) -> Verdict:
-    """What a rule makes of statistics.
+    """What a rule makes of statistics; the grade is the one nearest to the mean.
 
     Args:
         rule: of the checkpoint.
@@ -79,7 +76,8 @@ def said_by(rule: Rule, statistics: Mapping[str, float], wish: Wish = AS_FITTED)
         steps[grade] += rule.offset + shift
     grades = -np.diff([1.0, *np.cumprod(logistic(steps)), 0.0])
     referable, low, high = logistic(np.add((score, *cuts(rule, wish)), shift)).tolist()
-    return Verdict(referable, tuple(grades.tolist()), low, high)
+    grade = int(np.floor(np.dot(grades, np.arange(len(GRADES))) + 0.5))
+    return Verdict(referable, tuple(grades.tolist()), grade, low, high)
 
 
 def cuts(rule: Rule, wish: Wish = AS_FITTED) -> tuple[float, float]:
@@ -96,6 +94,6 @@ def _shift(fitted: float, wished: float | None) -> float:
 
 
 def said_by_network(grades: Sequence[float]) -> Verdict:
-    """The same of a network's own probabilities of DR0 to DR4, with the usual cut."""
+    """The same of a network's own probabilities of DR0 to DR4: the likeliest grade, and the usual cut."""
     referable = float(referable_probability(grades))
-    return Verdict(referable, tuple(grades), OPERATING_POINT, OPERATING_POINT)
+    return Verdict(referable, tuple(grades), int(np.argmax(grades)), OPERATING_POINT, OPERATING_POINT)

@@ -7,7 +7,7 @@ from retinalesion.geometry import Box, Disc, Landmark, Point
 from retinalesion.guideline import weigh
 from retinalesion.reading.anatomy import DISC_SHARE, SEEN, Anatomy, Sighting
 from retinalesion.reading.evidence import evidence_lines
-from retinalesion.reading.findings import findings_of, quadrant_counts
+from retinalesion.reading.findings import quadrant_counts
 
 FOVEA, RIGHT, LEFT = Point(100, 100), Disc(180, 95, 32), Disc(20, 105, 32)  # the disc is nasal of the fovea
 CORNERS = [(60, 60), (140, 60), (60, 140), (140, 140)]
@@ -78,12 +78,12 @@ def test_what_a_table_tells_counts_before_what_is_seen():
 
 
 @pytest.mark.parametrize("anatomy", [Anatomy(), Anatomy.told(RIGHT, FOVEA), Anatomy.told(LEFT, FOVEA)])
-def test_counts_by_quadrant_are_right_by_either_naming(anatomy):
+def test_counts_by_quadrant_are_right_by_either_naming(found_in, anatomy):
     """More than 20 haemorrhages in each of four quadrants are sufficient for DR3."""
     probability = np.zeros((200, 200), np.float32)
     probability[2:84:4, 50:52] = probability[2:84:4, 150:152] = 1  # 21 in each upper quadrant
     probability[116:198:4, 50:52] = probability[116:198:4, 150:152] = 1
-    findings = findings_of("iHE", probability, Box(0, 0, 200), anatomy)
+    findings = found_in({"iHE": probability}, Box(0, 0, 200), anatomy)
     assert quadrant_counts(findings) == (21, 21, 21, 21)
     assert weigh({"iHE"}, quadrant_counts(findings)).supported == 3
     fewer = [one for one in findings if one.y > 10]

@@ -10,7 +10,6 @@ from retinalesion.data.spots import Spot
 from retinalesion.geometry import Box
 from retinalesion.lesions import CODES
 from retinalesion.reading.camera import Cameras, recurring, set_aside
-from retinalesion.reading.findings import findings_of
 from retinalesion.reading.reading import Finding, Quality, Reading
 
 CAMERA = Camera(1000, 800)
@@ -23,7 +22,10 @@ def spot(x, y, radius=14, kind="dark"):
 
 
 def reading(*places, lesion="MA"):
-    found = tuple(Finding(lesion, x, y, int(x), int(y), 1, 1, 1, 0.0, "", None, 0.9) for x, y in places)
+    found = tuple(
+        Finding(lesion, n, x, y, int(x), int(y), 1, 1, 1, 0.0, "", None, 0.9)
+        for n, (x, y) in enumerate(places, 1)
+    )
     return Reading("p", "p.jpg", learned=LEARNED, findings=found)
 
 
@@ -103,22 +105,27 @@ SIZE = (160, 240)
 FAINT = 0.25
 
 
-def seen(*discs):
+@pytest.fixture
+def seen(found_in):
     """Reading, planes, and what is faint, of lesions drawn as discs (code, x, y, radius, probability)."""
-    planes, findings, probability = np.zeros(SIZE, np.uint8), [], {}
-    for j, code in enumerate(LEARNED):
-        own = np.full(SIZE, FAINT, np.float32)
-        for disc in discs:
-            if disc[0] == code:
-                cv2.circle(own, disc[1:3], disc[3], disc[4], cv2.FILLED)
-        planes |= (own > 0.5).astype(np.uint8) << j
-        findings += findings_of(code, own, Box(0, 0, 240))
-        probability[code] = float(own.max())
-    one = Reading("p", "p.jpg", learned=LEARNED, findings=tuple(findings), probability=probability)
-    return one, planes, dict.fromkeys(LEARNED, FAINT)
+
+    def made(*discs):
+        planes, maps = np.zeros(SIZE, np.uint8), {}
+        for j, code in enumerate(LEARNED):
+            maps[code] = own = np.full(SIZE, FAINT, np.float32)
+            for disc in discs:
+                if disc[0] == code:
+                    cv2.circle(own, disc[1:3], disc[3], disc[4], cv2.FILLED)
+            planes |= (own > 0.5).astype(np.uint8) << j
+        probability = {code: float(own.max()) for code, own in maps.items()}
+        findings = found_in(maps, Box(0, 0, 240))
+        one = Reading("p", "p.jpg", learned=LEARNED, findings=findings, probability=probability)
+        return one, planes, dict.fromkeys(LEARNED, FAINT)
+
+    return made
 
 
-def test_what_lies_on_a_spot_is_the_cameras():
+def test_what_lies_on_a_spot_is_the_cameras(seen):
     before, planes, faint = seen(("MA", 50, 60, 4, 0.9), ("MA", 150, 60, 5, 0.7), ("HaEx", 50, 60, 3, 0.8))
     kept = planes.copy()
     after, left, aside = set_aside(before, planes, [spot(200, 100, 9), spot(52, 61, 9)], faint)
@@ -133,7 +140,7 @@ def test_what_lies_on_a_spot_is_the_cameras():
     assert np.array_equal(planes, kept)
 
 
-def test_where_nothing_else_was_found_the_lesion_is_no_longer_present():
+def test_where_nothing_else_was_found_the_lesion_is_no_longer_present(seen):
     before, planes, faint = seen(("iHE", 50, 60, 4, 0.9), ("MA", 51, 60, 3, 0.8))
     after, left, _ = set_aside(before, planes, [spot(50, 60, 9)], faint)
     assert before.present == ("MA", "iHE")
@@ -144,13 +151,13 @@ def test_where_nothing_else_was_found_the_lesion_is_no_longer_present():
 
 
 @pytest.mark.parametrize(("x", "goes"), [(50, True), (54, True), (62, False), (80, False)])
-def test_only_what_mostly_lies_on_a_spot_goes(x, goes):
+def test_only_what_mostly_lies_on_a_spot_goes(seen, x, goes):
     before, planes, faint = seen(("MA", x, 60, 4, 0.9))
     after, *_ = set_aside(before, planes, [spot(50, 60, 7)], faint)
     assert (len(after.camera), len(after.findings)) == (goes, not goes)
 
 
-def test_a_large_haemorrhage_over_a_spot_stays():
+def test_a_large_haemorrhage_over_a_spot_stays(seen):
     before, planes, faint = seen(("iHE", 60, 60, 25, 0.9))
     after, left, aside = set_aside(before, planes, [spot(60, 60, 9)], faint)
     assert after == before
@@ -161,7 +168,7 @@ def test_a_large_haemorrhage_over_a_spot_stays():
 @pytest.mark.parametrize(
     ("kind", "codes"), [("dark", ("MA", "iHE")), ("bright", ("HaEx", "CWS"))], ids=["dust", "reflex"]
 )
-def test_a_spot_takes_only_what_it_is_mistaken_for(kind, codes):
+def test_a_spot_takes_only_what_it_is_mistaken_for(seen, kind, codes):
     before, planes, faint = seen(*((code, 50, 60, 4, 0.9) for code in LEARNED))
     after, *_ = set_aside(before, planes, [spot(50, 60, 9, kind)], faint)
     assert tuple(f.lesion for f in after.camera) == codes
@@ -169,7 +176,7 @@ def test_a_spot_takes_only_what_it_is_mistaken_for(kind, codes):
     assert len(after.present) == 2
 
 
-def test_what_lies_across_two_spots_goes_to_the_nearer():
+def test_what_lies_across_two_spots_goes_to_the_nearer(seen):
     before, planes, faint = seen(("MA", 54, 60, 7, 0.9), ("MA", 66, 60, 7, 0.9))
     (whole,) = before.findings
     spots = [spot(45, 60, 12), spot(73, 60, 12)]
@@ -183,7 +190,7 @@ def test_what_lies_across_two_spots_goes_to_the_nearer():
 
 
 @pytest.mark.parametrize("spots", [(), (spot(200, 20, 9),), (spot(-40, 60, 9),), (spot(50, 900, 9),)])
-def test_without_spots_or_beside_them_nothing_changes(spots):
+def test_without_spots_or_beside_them_nothing_changes(seen, spots):
     before, planes, faint = seen(("MA", 50, 60, 4, 0.9), ("CWS", 90, 60, 9, 0.6))
     after, left, aside = set_aside(before, planes, spots, faint)
     assert after == before
@@ -192,7 +199,7 @@ def test_without_spots_or_beside_them_nothing_changes(spots):
     assert not aside.any()
 
 
-def test_what_was_set_aside_survives_json_and_older_readings_are_read():
+def test_what_was_set_aside_survives_json_and_older_readings_are_read(seen):
     before, planes, faint = seen(("MA", 50, 60, 4, 0.9), ("MA", 150, 60, 5, 0.7))
     after, *_ = set_aside(before, planes, [spot(50, 60, 9)], faint)
     plain = after.as_dict()

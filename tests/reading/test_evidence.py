@@ -1,18 +1,24 @@
+from dataclasses import replace
+
 import pytest
 
 from retinalesion.guideline import QUADRANTS
 from retinalesion.lesions import CODES
-from retinalesion.reading.evidence import agreement_of, evidence_lines, referable_of, weigh_findings
+from retinalesion.reading.evidence import agreement_of, evidence_lines, no_sign, weigh_findings
 from retinalesion.reading.reading import Finding
 
 IDRID = ("MA", "iHE", "HaEx", "CWS")
-NO_SIGN = "no sign of diabetic retinopathy; other eye disease is not judged"
+NO_SIGN = (
+    "no microaneurysm, intraretinal haemorrhage, hard exudate, cotton-wool spot, vitreous haemorrhage, "
+    "preretinal haemorrhage, neovascularisation or fibrous proliferation was found that counts; "
+    "other eye disease is not judged"
+)
 
 
 def found(lesion, *quadrants):
     """So many findings of a lesion in each quadrant; one, upper left, where none are given."""
     return [
-        Finding(lesion, 0, 0, 0, 0, 1, 1, 1, 0.001, place, None, 0.9)
+        Finding(lesion, 1, 0, 0, 0, 0, 1, 1, 1, 0.001, place, None, 0.9)
         for place, count in zip(QUADRANTS, quadrants or (1, 0, 0, 0), strict=True)
         for _ in range(count)
     ]
@@ -125,7 +131,7 @@ def test_what_was_not_looked_for_is_always_named_and_never_called_absent():
     ("grade", "supported", "lifted", "learned", "agreement", "words"),
     [
         (None, 2, 3, CODES, "not graded", "not graded"),
-        (0, 0, 0, CODES, "agrees", NO_SIGN),
+        (0, 0, 0, CODES, "agrees", "DR0 agrees with the lesions found"),
         (2, 2, 3, CODES, "agrees", "agrees"),
         (3, 2, 3, IDRID, "agrees", "they support DR2 and lift to DR3"),
         (1, 2, 2, CODES, "below evidence", "sufficient for DR2"),
@@ -149,36 +155,28 @@ def test_a_grade_agrees_from_supported_to_lifted(grade, supported, lifted, learn
     assert words in text
 
 
-@pytest.mark.parametrize(
-    ("probabilities", "supported", "refer", "words"),
-    [
-        ((0.3, 0.2, 0.2, 0.2, 0.1), 0, True, "0.50 (refer from 0.50)"),
-        ((0.4, 0.2, 0.2, 0.1, 0.1), 1, False, "0.40 (below 0.50)"),
-        ((0.9, 0.1, 0, 0, 0), 2, True, "but the lesions found are sufficient evidence of DR2"),
-        ((0, 0, 0, 0, 1), 4, True, "and the lesions found are sufficient evidence of DR4"),
-        (None, 2, True, "the lesions found are sufficient evidence of DR2"),
-        (None, 1, False, "this model does not grade"),
-    ],
-)
-def test_refer_by_probability_or_by_proof(probabilities, supported, refer, words):
-    referable, probability, reason = referable_of(probabilities, supported)
-    assert referable is refer
-    assert words in reason
-    assert "macular oedema is not judged" in reason
-    assert probability == (None if probabilities is None else pytest.approx(sum(probabilities[2:])))
+def test_what_is_possible_is_told_and_is_no_evidence():
+    unsure = [replace(one, counts=False) for one in found("iHE", 3, 0, 0, 1)]
+    assert weigh_findings(unsure).lifted == 0
+    assert told(unsure)[0] == NO_SIGN
+    (line,) = [line for line in evidence_lines(found("MA") + unsure, CODES) if line.role == "possible"]
+    assert line.text == "possible, too unsure to count: 4 intraretinal haemorrhages"
+    assert line.lesions == ("iHE",)
+    both = [*unsure, *found("iHE")]  # some count: then the lesion is present
+    assert weigh_findings(both).supported == 2
+    assert not any(line.role == "possible" for line in evidence_lines(both, CODES))
+    assert "1 intraretinal haemorrhage (1 upper left): sufficient for DR2" in told(both)
 
 
-def test_rounding_leads_to_no_probability_above_1():
-    assert referable_of((0.0, 0.0, 0.5, 0.25, 0.2500001), 0)[1] == 1
+def test_no_sign_is_told_of_what_was_learned_alone():
+    assert no_sign(("HaEx", "MA")) == (
+        "no microaneurysm or hard exudate was found that counts; other eye disease is not judged"
+    )
+    assert no_sign(IDRID[1:], ["HaEx"]).startswith("no intraretinal haemorrhage or cotton-wool spot was")
 
 
-def test_the_operating_point_is_the_checkpoints():
-    probabilities = (0.5, 0.2, 0.2, 0.1, 0)
-    assert referable_of(probabilities, 0, operating_point=0.3)[0]
-    assert not referable_of(probabilities, 0, operating_point=0.31)[0]
-
-
-def test_ungradable_means_refer_whatever_was_found():
-    referable, probability, reason = referable_of((1, 0, 0, 0, 0), 0, gradable=False, reasons=("too dark",))
-    assert (referable, probability) == (True, None)
-    assert "cannot be read; too dark" in reason
+@pytest.mark.parametrize(("learned", "codes"), [((), ""), (("HaEx",), "HaEx"), (("HaEx", "CWS"), "HaEx CWS")])
+def test_nothing_is_told_to_be_missing_where_nothing_else_was_learned(learned, codes):
+    texts = told(present(codes), learned)
+    assert not any("was found that counts" in text for text in texts)
+    assert no_sign(learned, codes.split()) == "other eye disease is not judged"

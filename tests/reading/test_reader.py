@@ -41,7 +41,7 @@ def shares(planes, box, side):
 def sent_through(pixels, learned=CODES, grades=(), side=SIDE, limits=ANY):
     view = View.of(pixels.rgb, side)
     maps = shares(pixels.planes, view.box, side)
-    return see(Subject("p", "p.png"), view, maps, grades, Model("m", learned, limits, 0.5))
+    return see(Subject("p", "p.png"), view, maps, grades, Model("m", learned, limits))
 
 
 def dice(one, other):
@@ -84,7 +84,7 @@ def test_truth_sent_as_maps_comes_back_where_it_was(drawn):
 def test_nothing_is_found_where_the_camera_saw_nothing(drawn):
     for pixels in drawn:
         everywhere = np.ones((len(CODES), SIDE, SIDE), np.float32)
-        subject, model = Subject("p", "p.png"), Model("m", CODES, ANY, 0.5)
+        subject, model = Subject("p", "p.png"), Model("m", CODES, ANY)
         planes = see(subject, View.of(pixels.rgb, SIDE), everywhere, (), model).planes
         dark = pixels.rgb.max(axis=2) < 12
         assert dark.mean() > 0.1
@@ -108,19 +108,22 @@ def test_planes_findings_and_lesions_present_agree(drawn):
 def test_a_reading_survives_json(drawn):
     reading = sent_through(drawn[0], CODES[:5], SEVERE).reading
     plain = json.loads(reading.as_json())
-    assert plain["schema"] == 1
+    assert plain["schema"] == 2
     assert Reading.from_dict(plain) == reading
-    with pytest.raises(ValueError, match="schema 2"):
-        Reading.from_dict({**plain, "schema": 2})
+    with pytest.raises(ValueError, match="schema 3"):
+        Reading.from_dict({**plain, "schema": 3})
 
 
 @pytest.mark.parametrize("grades", [SEVERE, NONE, ()], ids=["severe", "healthy", "not graded"])
-def test_what_cannot_be_read_is_referred_and_never_healthy(drawn, grades):
+def test_what_cannot_be_read_is_to_be_taken_again_and_never_healthy(drawn, grades):
     impossible = {**ANY, "sharpness": (1e9, float("inf"))}
     reading = sent_through(drawn[0], grades=grades, limits=impossible).reading
     assert not reading.quality.gradable
     assert reading.quality.reasons
-    assert reading.referable
+    assert reading.outcome == "retake"
+    assert all(reason in reading.outcome_reason for reason in reading.quality.reasons)
+    assert reading.referable is None
+    assert reading.referable_probability is None
     assert reading.grade is None
     assert reading.grade_probabilities == ()
     assert reading.supported is None
