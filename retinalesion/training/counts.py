@@ -1,5 +1,8 @@
 """From a batch of lesion maps to counts over the set and a row per photograph."""
 
+from collections.abc import Mapping
+
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,6 +13,7 @@ from retinalesion.data.field import lit_field
 from retinalesion.data.spots import regions_on
 from retinalesion.lesions import CODES
 from retinalesion.scores import LOWEST, STEPS, Counts
+from retinalesion.training.froc import DISC, REACH, Regions, meet
 from retinalesion.training.metrics import Counted, count, found_in
 from retinalesion.training.rows import PhotographRow
 
@@ -86,6 +90,34 @@ def count_photographs(
             )
             rows.append(row)
     return rows
+
+
+def count_regions(batch: Labels, logits: Tensor, learned: Tensor, discs: Mapping[str, float]) -> Regions:
+    """How findings and marked regions of a batch meet, over valid pixels of the lesions learned.
+
+    Args:
+        batch: of `FundusDataModule`.
+        logits: (n, 8, h, w), maps `as_read`.
+        learned: bool (8,).
+        discs: diameter of the optic disc by id, a share of the square's side; `froc.DISC` where not known.
+    """
+    regions = Regions.none()
+    looked = batch["valid"].flatten(2).any(2) & learned
+    for i, id in enumerate(batch["id"]):
+        if not id:  # a blank
+            continue
+        regions.photographs += looked[i].cpu().numpy()
+        for j in looked[i].nonzero().flatten().tolist():
+            maps, valid = logits[i, j].float(), batch["valid"][i, j]
+            planes = [(plane & valid).cpu().numpy() for plane in (found_in(maps), batch["planes"][i, j])]
+            left, top, width, height = cv2.boundingRect(np.logical_or(*planes).view(np.uint8))
+            if not width:
+                continue
+            part = (slice(top, top + height), slice(left, left + width))
+            found, marked = (np.ascontiguousarray(plane[part]) for plane in planes)
+            reach = REACH * discs.get(id, DISC) * logits.shape[-1]
+            regions.add(j, meet(maps.cpu().numpy()[part], found, marked, reach))
+    return regions
 
 
 def within_field(logits: Tensor, image: Tensor) -> Tensor:

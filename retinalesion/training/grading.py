@@ -165,14 +165,20 @@ class GradingTask(Task):
         self.counts.reset()
         self.rows, self.grade_rows = [], []
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Three tasks of one pass: count lesion maps, and keep two rows per photograph."""
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Three tasks of one pass: count lesion maps, and keep two rows per photograph.
+
+        Returns:
+            ``logits`` (n, 8, h, w), where there are maps, for those who count regions.
+        """
         lesions, grade = self(batch["image"])
         require_finite_output(grade, batch["id"])
         self.seen_side = batch["image"].shape[-1]
-        if lesions is not None:
-            self.rows += count_photographs(batch, as_read(batch, lesions), self.counts)
+        maps = {} if lesions is None else {"logits": as_read(batch, lesions)}
+        for logits in maps.values():
+            self.rows += count_photographs(batch, logits, self.counts)
         probability = grade.float().softmax(1).cpu()
         for id, truth, one in zip(batch["id"], batch["grade"].tolist(), probability, strict=True):
             if id:
                 self.grade_rows.append(GradeRow(id, truth, tuple(one.tolist())))
+        return maps

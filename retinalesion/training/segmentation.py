@@ -144,8 +144,9 @@ class SegmentationTask(LesionTask):
         self.counts.reset()
         self.rows = []
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count, and keep a row per photograph."""
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Count, and keep a row per photograph; ``logits`` (n, 8, h, w) are for those who count regions."""
         logits = as_read(batch, self.flipped(batch["image"]))
         self.seen_side = logits.shape[-1]
         self.rows += count_photographs(batch, logits, self.counts)
+        return {"logits": logits}

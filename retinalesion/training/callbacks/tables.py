@@ -16,8 +16,11 @@ from retinalesion.files import write_csv, write_json
 from retinalesion.lesions import CODES
 from retinalesion.scores import Array, Counts, known, over
 from retinalesion.training.callbacks.checkpoints import output_folder
-from retinalesion.training.callbacks.tested import gather, groups_of, tested_on
+from retinalesion.training.callbacks.froc_tables import froc_lines, froc_rows, show_froc
+from retinalesion.training.callbacks.tested import discs_of, gather, groups_of, tested_on
 from retinalesion.training.contract import TestedForLesions, data_of
+from retinalesion.training.counts import count_regions
+from retinalesion.training.froc import Regions
 from retinalesion.training.rows import BY_PIXEL, PhotographRow, Scores
 
 
@@ -137,12 +140,31 @@ class TestTables(Callback):
 
     __test__ = False  # no test of ours, whatever its name says to pytest
 
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count regions anew."""
+        self.regions, self.discs = Regions.none(), discs_of(trainer)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count regions, where there are maps."""
+        if isinstance(outputs, Mapping) and "logits" in outputs:
+            learned = cast(TestedForLesions, pl_module).learned
+            self.regions += count_regions(batch, outputs["logits"], learned, self.discs)
+
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gather, score, write and print."""
         task = cast(TestedForLesions, pl_module)
         rows = sorted(gather(task.rows), key=lambda row: row.id)
         if not rows:  # of a network without lesion maps
             return
+        regions = sum(gather([self.regions]), Regions.none())
         groups, learned = groups_of(trainer, [row.id for row in rows]), task.learned.tolist()
         table = lesion_rows(task.counts.compute(), rows, learned, groups, task.scores)
         about = {
@@ -159,6 +181,7 @@ class TestTables(Callback):
             if task.scores is BY_PIXEL
             else 0,
             **healthy_figures(rows, learned),
+            "FROC": froc_rows(regions),
         }
         for row in table:
             for name in task.scores.of:
@@ -168,4 +191,7 @@ class TestTables(Callback):
         if trainer.is_global_zero:
             write(folder, table, rows, groups, about)
             show(table, about, task.scores)
+            if about["FROC"]:
+                write_csv(folder / "froc.csv", froc_lines(regions))
+                show_froc(about["FROC"])
             rank_zero_info(f"Tables and rows per photograph: {folder}")

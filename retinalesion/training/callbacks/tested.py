@@ -39,6 +39,13 @@ def groups_of(trainer: Trainer, ids: Sequence[str]) -> list[str]:
     return [named.get(id, id) for id in ids]
 
 
+def discs_of(trainer: Trainer) -> dict[str, float]:
+    """Diameter of the optic disc, a share of the square's side, of the photographs of which it is known."""
+    data = data_of(trainer)
+    known = [(row, row.disc) for row in data.store.rows if row.disc] if data is not None else []
+    return {row.id: disc.diameter / row.box.side for row, disc in known if disc.diameter == disc.diameter}
+
+
 def gather(mine: list[T]) -> list[T]:
     """The items of all processes, on all processes."""
     if not (distributed.is_available() and distributed.is_initialized()):

@@ -13,6 +13,7 @@ from retinalesion.lesions import CODES
 from retinalesion.networks.cost import multiply_adds, parameters
 from retinalesion.scores import STEPS, Counts, f1
 from retinalesion.training.callbacks import tables
+from retinalesion.training.callbacks.froc_tables import show_froc
 from retinalesion.training.callbacks.tables import healthy_figures, interval, lesion_rows
 from retinalesion.training.rows import BY_PIXEL, PhotographRow
 from retinalesion.training.segmentation import SegmentationTask
@@ -167,6 +168,23 @@ def test_test_says_what_the_network_costs_and_what_it_was_tested_on(tested, draw
     assert summary["tested on"] == expected
 
 
+def test_test_leaves_froc_of_every_lesion_learned(tested):
+    summary = json.loads((tested / "test/summary.json").read_text("utf-8"))
+    told = {line["lesion"]: line for line in summary["FROC"]}
+    assert told.keys() == set(CODES) - {"pHE", "FiP"}
+    lines = read(tested / "test/froc.csv")
+    for code, line in told.items():
+        curve = [one for one in lines if one["lesion"] == code]
+        assert float(curve[-1]["threshold"]) == 0.5
+        assert float(curve[-1]["false a photograph"]) == pytest.approx(line["false a photograph"], abs=1e-4)
+        assert {int(one["marked regions"]) for one in curve} == {line["marked regions"]}
+        if line["marked regions"]:
+            at = [line[f"sensitivity at {rate}"] for rate in (1, 2, 4, 8)]
+            assert at == sorted(at)
+            assert at[-1] <= line["sensitivity"] == pytest.approx(float(curve[-1]["sensitivity"]), abs=1e-4)
+    assert any(line["marked regions"] for line in told.values())
+
+
 def test_loggers_get_the_scores_of_the_table(tested):
     (logged,) = read(tested / "metrics.csv")
     mean = read(tested / "test/lesions.csv")[-1]
@@ -185,7 +203,12 @@ def test_the_terminal_shows_the_table(capsys):
         **healthy_figures(rows, ALL),
     }
     tables.show(lesion_rows(counts_of(rows), rows, FOUR, [row.id for row in rows]), about)
+    froc = {"lesion": "MA", "marked regions": 12, "photographs": 6, "sensitivity": 0.625}
+    froc |= {f"sensitivity at {rate}": 0.5 for rate in (1, 2, 4, 8)} | {"false a photograph": 9.25}
+    show_froc([froc, {name: None if name.startswith("sens") else value for name, value in froc.items()}])
     shown = capsys.readouterr().out
+    assert "0.625" in shown
+    assert "9.250" in shown
     assert "not learned by this model: vHE, pHE, NV, FiP" in shown
     assert f"{pooled(rows)[:4].mean():.3f}" in shown
     assert "…" not in shown
