@@ -28,6 +28,7 @@ LEVELS = (
     {"networks"},
     {"training"},
     {"reading"},
+    {"fitting"},
     {"report"},
     {"compare"},
     {"commands"},
@@ -118,7 +119,7 @@ LOSSES = [PACKAGE / "training" / f"{name}.py" for name in ("losses", "metrics")]
 
 @pytest.mark.parametrize(
     "file",
-    [*parts("networks", "reading", "compare"), *LOSSES],
+    [*parts("networks", "reading", "fitting", "compare"), *LOSSES],
     ids=place_of,
 )
 def test_networks_losses_readings_and_comparisons_know_no_lightning(file):
