@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retinalesion.data.decode import Camera
-from retinalesion.data.field import lit_field
+from retinalesion.data.field import lit_part
 from retinalesion.data.photograph import Bits
 from retinalesion.data.spots import MISTAKEN, CameraMap, Spot
 from retinalesion.pictures import spots_marked
@@ -119,7 +119,7 @@ def relative_to_surroundings(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     small = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
     light = cv2.addWeighted(small[..., 0], 0.5, small[..., 1], 0.5, 0)
     window = max(3, round(max(size) * _MEDIAN) | 1)
-    lit = _largest(lit_field(small, (size[1], size[0])).view(np.uint8))
+    lit = _largest(lit_part(small, (size[1], size[0])).view(np.uint8))
     # Beyond the rim goes on what is before it, so that black does not bend the median.
     share = cv2.blur(lit.astype(np.float32), (window, window))
     beyond = cv2.blur((light * lit).astype(np.float32), (window, window)) / np.maximum(share, 1e-3)

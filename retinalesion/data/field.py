@@ -22,6 +22,7 @@ _GLOW = 0.15  # of the field's brightness: light that the lens scatters onto the
 _UNLIT = 0.08  # of the field's brightness: a pool of blood reflects more, a notch in the stop less
 _NOISE = 2.0  # grey levels beyond the background's own
 _ON_RIM = 0.01  # of the radius
+_STRAIGHT = 0.2  # of the picture's side on one line: where a disc is cut, no arc
 _AS_IT_IS = 0.9  # a square photograph that the field fills to this share is not cropped again
 
 
@@ -61,6 +62,31 @@ def find_field(rgb: NDArray[np.uint8]) -> Box:
 
 
 def lit_field(rgb: NDArray[np.uint8], size: tuple[int, int]) -> Bits:
+    """Where lesions may be found: what is lit within the disc of the field, less its rim.
+
+    Letters and dates beside the field are lit too. Where no disc is found, all that is lit.
+
+    Args:
+        rgb: a photograph or its field of view, uint8 (h, w, 3).
+        size: (height, width) of the result.
+
+    Returns:
+        bool (height, width); all of it where no background is found.
+    """
+    small = _small(rgb)
+    lit = _lit_part(small, size)
+    field = _field_mask(small)
+    circle = None if field is None else _circle(field)
+    if circle is None:
+        return lit
+    x, y, radius = circle
+    height, width = small.shape[:2]
+    down = (np.arange(size[0]) + 0.5) * height / size[0] - y
+    across = (np.arange(size[1]) + 0.5) * width / size[1] - x
+    return np.asarray(lit & (down[:, None] ** 2 + across**2 <= ((1 - _ON_RIM) * radius) ** 2))
+
+
+def lit_part(rgb: NDArray[np.uint8], size: tuple[int, int]) -> Bits:
     """Where the camera saw something, however dark: a picture without its corners and notches.
 
     Args:
@@ -70,7 +96,11 @@ def lit_field(rgb: NDArray[np.uint8], size: tuple[int, int]) -> Bits:
     Returns:
         bool (height, width); all of it where no background is found.
     """
-    lit = _lit(_small(rgb), _UNLIT)
+    return _lit_part(_small(rgb), size)
+
+
+def _lit_part(small: NDArray[np.float32], size: tuple[int, int]) -> Bits:
+    lit = _lit(small, _UNLIT)
     if lit is None:
         return np.ones(size, np.bool_)
     return np.asarray(cv2.resize(_filled(lit), size[::-1], interpolation=cv2.INTER_NEAREST) > 0)
@@ -102,7 +132,7 @@ class View(NamedTuple):
         return cls(to_square(rgb, box, side), box, (rgb.shape[0], rgb.shape[1]))
 
     def lit(self, side: int) -> Bits:
-        """Where the camera saw something, bool (side, side), as `lit_field`."""
+        """Where lesions may be found, bool (side, side), as `lit_field`."""
         return lit_field(self.square, (side, side))
 
     def at_own_size(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -289,8 +319,11 @@ def _circle(field: NDArray[np.uint8]) -> tuple[float, float, float] | None:
     """
     height, width = field.shape
     contours, _ = cv2.findContours(field, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    points = max(contours, key=len)[:, 0].astype(np.float64) + 0.5
+    rim = max(contours, key=len)[:, 0]
+    points = rim.astype(np.float64) + 0.5
     free = (points > 2).all(axis=1) & (points < (width - 2, height - 2)).all(axis=1)
+    for place, long in zip(rim.T, (height, width), strict=True):
+        free &= np.bincount(place)[place] <= _STRAIGHT * long
     points = points[free]
     if len(points) < 50:
         return None

@@ -138,6 +138,30 @@ def test_what_the_camera_saw_is_told_from_what_it_did_not(change, lit, side):
     assert field[y * side // 600, x * side // 600] == lit
 
 
+def written_on(rgb, *places):
+    for place in places:
+        cv2.putText(rgb, "R ID 12", place, cv2.FONT_HERSHEY_SIMPLEX, 0.7, (255, 255, 255), 2)
+    return rgb
+
+
+@pytest.mark.parametrize("size", [(600, 600), (440, 600)], ids=["whole", "cut above and below"])
+@pytest.mark.parametrize("as_square", [False, True])
+def test_letters_beside_the_disc_and_its_rim_are_no_place_for_lesions(size, as_square):
+    middle = (300.0, size[0] / 2)
+    rgb = draw(size, middle, 250.0)
+    written_on(rgb, (2, 24), (490, size[0] - 6))
+    if as_square:
+        rgb = to_square(rgb, find_field(rgb), 512)
+    height, width = rgb.shape[:2]
+    field = lit_field(rgb, (height, width))
+    scale = 512 / 500 if as_square else 1.0
+    x, y = (256, 256) if as_square else middle
+    away = np.hypot(*(np.mgrid[:height, :width] + 0.5 - np.reshape((y, x), (2, 1, 1)))) / (250 * scale)
+    assert not field[away > 1].any()
+    assert field[(away < 0.97) & (rgb.max(axis=2) > 20)].all()
+    assert 0.005 < 1 - away[field].max() < 0.02
+
+
 def test_without_a_background_all_is_seen():
     assert lit_field(draw((448, 448), (224.0, 224.0), 330.0), (100, 100)).all()
 
