@@ -22,13 +22,22 @@ Picture = NDArray[np.uint8]
 ASIDE = (160, 160, 160)
 RINGS = {"dark": (255, 200, 0), "bright": (60, 170, 255)}  # of the camera's spots: apart for all eyes
 
+CASING = (255, 255, 255)
+
 _PAPER = (24, 24, 24)
 _INK = (235, 235, 235)
+_DARK = 90  # a colour below this brightness is lost on a vessel
+_DASH, _DRAWN = 10, 0.6  # length of a dash and its gap in widths of the line, and the share that is drawn
 _DIRECTIONS = 16  # in which a number may stand from its spot
 
 
 def overlay(
-    rgb: Picture, planes: NDArray[np.bool_], *, aside: NDArray[np.bool_] | None = None, fill: float = 0.15
+    rgb: Picture,
+    planes: NDArray[np.bool_],
+    *,
+    possible: NDArray[np.bool_] | None = None,
+    aside: NDArray[np.bool_] | None = None,
+    fill: float = 0.15,
 ) -> Picture:
     """Draw every lesion's colour over a photograph.
 
@@ -38,6 +47,7 @@ def overlay(
     Args:
         rgb: uint8 (height, width, 3).
         planes: bool (8, height, width), in the order of `LESIONS`; they may overlap.
+        possible: what is too unsure to count, likewise: a dashed line without a tint, below what counts.
         aside: what lies on the camera's spots, bool (height, width): drawn below the lesions, in grey.
         fill: share of the colour inside, 0 to 1.
 
@@ -48,25 +58,69 @@ def overlay(
         ValueError: the shapes do not belong together.
     """
     height, width = rgb.shape[:2]
-    if rgb.shape != (height, width, 3) or planes.shape != (len(LESIONS), height, width):
-        raise ValueError(f"a picture {rgb.shape} and planes {planes.shape} do not belong together")
+    for given in (planes,) if possible is None else (planes, possible):
+        if rgb.shape != (height, width, 3) or given.shape != (len(LESIONS), height, width):
+            raise ValueError(f"a picture {rgb.shape} and planes {given.shape} do not belong together")
     if aside is not None and aside.shape != (height, width):
         raise ValueError(f"a picture {rgb.shape} and what is set aside {aside.shape} do not belong together")
     drawn = rgb.copy()
-    line = max(1, round(max(height, width) / 550))
-    gap = _round_brush(1)
-    border = _round_brush(line)
-    coloured = [(lesion.colour, plane) for lesion, plane in zip(LESIONS, planes, strict=True)]
-    if aside is not None:
-        coloured.append((ASIDE, aside))
-    for colour, plane in reversed(coloured):
+    layers = [] if aside is None else [(ASIDE, aside, False)]
+    for some, dashed in ((possible, True), (planes, False)):
+        if some is not None:
+            layers += [
+                (one.colour, plane, dashed) for one, plane in zip(LESIONS[::-1], some[::-1], strict=True)
+            ]
+    for colour, plane, dashed in layers:
         if not plane.any():
             continue
-        tint = np.array(colour, np.float32)
-        drawn[plane] = np.rint(drawn[plane] * (1 - fill) + tint * fill).astype(np.uint8)
-        inner = cv2.dilate(plane.astype(np.uint8), gap)
-        drawn[(cv2.dilate(inner, border) - inner) == 1] = colour
+        if not dashed:
+            tint = np.array(colour, np.float32)
+            drawn[plane] = np.rint(drawn[plane] * (1 - fill) + tint * fill).astype(np.uint8)
+        line, casing = outline(plane, colour, dashed=dashed)
+        if dashed:
+            drawn[casing] = CASING
+        drawn[line] = colour
     return drawn
+
+
+def outline(
+    plane: NDArray[np.bool_], colour: tuple[int, int, int], *, dashed: bool = False
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The line around each region, and the pale casing of a colour that is dark.
+
+    The line stands a pixel outside the edge, a dashed one two: around a single pixel dashes need the room.
+
+    Args:
+        plane: bool (height, width).
+        colour: of the line.
+        dashed: in at least three dashes around each region.
+
+    Returns:
+        Line and casing, bool (height, width); a dark colour would be lost on a vessel without its casing,
+        which is empty for others.
+    """
+    width = max(1, round(max(plane.shape) / 550))
+    inner = cv2.dilate(plane.astype(np.uint8), _round_brush(2 if dashed else 1))
+    outer = cv2.dilate(inner, _round_brush(width))
+    line = outer - inner
+    if dashed:
+        line &= ~_gaps(outer, width)
+    dark = np.dot(colour, (0.3, 0.59, 0.11)) < _DARK
+    casing = cv2.dilate(line, _round_brush(1)) - line if dark else np.zeros_like(line)
+    return line > 0, (casing > 0) & (inner == 0)
+
+
+def _gaps(outer: Picture, width: int) -> Picture:
+    """Where the lines around regions are left out, 1; spread evenly along each."""
+    gaps = np.zeros_like(outer)
+    edges, _ = cv2.findContours(outer, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    for edge in edges:
+        dashes = max(3, round(len(edge) / (_DASH * width)))
+        period = len(edge) / dashes
+        gap = max(1.0, (1 - _DRAWN) * period - 2 * (width - 1))  # it widens with what reaches the inner edge
+        columns, rows = edge[np.arange(len(edge)) % period < gap, 0].T
+        gaps[rows, columns] = 1
+    return np.asarray(cv2.dilate(gaps, np.ones((2 * width - 1,) * 2, np.uint8)), np.uint8)
 
 
 def _round_brush(radius: int) -> Picture:

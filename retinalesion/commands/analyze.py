@@ -3,6 +3,7 @@
 import shlex
 import signal
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -60,6 +61,18 @@ def _parser(name: str) -> ArgumentParser:
         help="leave out what lies on the camera's own spots (dust): auto finds them where a batch has 30 "
         "photographs of a camera; a FILE that retinalesion camera made; or none",
     )
+    parser.add_argument(
+        "--sensitivity",
+        type=float,
+        help="such as 0.9, from 0.5 to 0.999: the lower cut of the checkpoint's rule, below which nobody is "
+        "referred, moves to where so large a share of the ill is above it",
+    )
+    parser.add_argument(
+        "--prevalence",
+        type=float,
+        help="such as 0.1, from 0.001 to 0.9: share of eyes to be referred where the photographs come from; "
+        "probabilities are told for there",
+    )
     parser.add_argument("--fresh", action="store_true", help="begin anew, even where this is half done")
     parser.add_argument("--device", help="cpu, cuda or mps; by default a GPU of CUDA where there is one")
     parser.add_argument("--workers", type=int, default=1, help="processes that share the photographs")
@@ -71,6 +84,7 @@ def _parser(name: str) -> ArgumentParser:
 def _analyze(given: Any) -> None:
     from retinalesion.reading.reader import NOT_FINITE  # imports torch, which --help does without
     from retinalesion.report.analyze import analyze
+    from retinalesion.report.rows import OUTCOMES, outcomes_of
 
     readings = analyze(
         given.photographs,
@@ -84,15 +98,19 @@ def _analyze(given: Any) -> None:
         workers=given.workers,
         cluster=given.cluster,
         part=given.part,
+        sensitivity=given.sensitivity,
+        prevalence=given.prevalence,
     )
-    unread = refer = ungradable = aside = spoilt = 0
+    outcomes: Counter[str] = Counter()
+    unread = aside = spoilt = 0
+    macula = False
     for reading in readings:
         if reading.error:
             print(f"not read: {reading.error}")
             unread += 1
             spoilt += NOT_FINITE in reading.error
-        refer += bool(reading.referable)
-        ungradable += reading.quality is not None and not reading.quality.gradable
+        outcomes.update(outcomes_of(reading))
+        macula |= any(line.role == "macula" for line in reading.evidence)
         aside += len(reading.camera)
     if unread == len(readings):
         raise UserError("none of the photographs could be read; the reasons stand above and in the tables.")
@@ -100,8 +118,12 @@ def _analyze(given: Any) -> None:
     if readings.file.parent != given.out:
         print(f"{len(readings)} {photographs}: part {given.part} is read. Tables come with the last part.")
         return
+    urgent = f" ({outcomes['urgent']} urgent)" if outcomes["urgent"] else ""
+    others = ", ".join(
+        f"{outcomes[one]} {one}" for one in OUTCOMES if one not in ("urgent", "refer", "error")
+    )
     print(
-        f"{len(readings)} {photographs}: {refer} to refer, of which {ungradable} ungradable; "
+        f"{len(readings)} {photographs}: {outcomes['refer']} refer{urgent}, {others}; "
         f"{unread} could not be opened."
     )
     if aside:
@@ -109,6 +131,7 @@ def _analyze(given: Any) -> None:
         print(f"{findings} on spots of the camera itself and so do not count; see the report.")
     print(f"Report: {given.out / 'report' / 'index.html'}")
     print(f"Tables: {given.out / 'readings.csv'}, {given.out / 'findings.csv'}")
-    print("For research, not for diagnosis. Macular oedema is not judged.")
+    look = "; exudates near the fovea ask for a look" if macula else ""
+    print(f"For research, not for diagnosis. Macular oedema is not judged{look}.")
     if spoilt:
         raise UserError(f"of {spoilt} {'photograph' if spoilt == 1 else 'photographs'} {NOT_FINITE}")

@@ -1,7 +1,7 @@
 """From a reading's findings to what follows from them: what counts, evidence, verdict, what is to be done."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from retinalesion.reading.counting import counted, of_macula
@@ -54,7 +54,7 @@ def concluded(reading: Reading, rule: Rule | None = None, wish: Wish = AS_FITTED
         evidence=tuple(lines),
         agreement=agreement,
         agreement_text=text,
-        rule=dict(rule.told) if rule else {},
+        rule=_told(rule, verdict, wish) if rule else {},
     )
 
 
@@ -73,6 +73,16 @@ def rule_of(plain: Mapping[str, Any], learned: Collection[str], grades: bool, ca
     rule = Rule.from_dict(plain, called)
     rule.requires(FIGURES, (*names_for(learned), *[NETWORK] * grades), called)
     return rule
+
+
+def _told(rule: Rule, verdict: Verdict | None, wish: Wish) -> dict[str, Any]:
+    """What is told of the rule: where it comes from, its cuts as they are here, and what moved them."""
+    told = dict(rule.told)
+    if verdict:
+        told["cuts"] = [verdict.low, verdict.high]
+    if wished := {name: value for name, value in asdict(wish).items() if value is not None}:
+        told["wished"] = wished
+    return told
 
 
 def _verdict(reading: Reading, findings: Sequence[Finding], rule: Rule | None, wish: Wish) -> Verdict | None:

@@ -157,7 +157,8 @@ class Reading:
         truth_grade: what a table says, where there is one.
         truth_oedema: risk of macular oedema, likewise.
         model: name and version of what read it.
-        rule: by which rule the outcome was said: its sensitivity, its specificity, and where they come from.
+        rule: by which rule the outcome was said: its sensitivity, its specificity, where they come from, the
+            cuts, and what was wished of it; empty where there is none.
         error: what went wrong with this photograph; then nothing else is said.
     """
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from retinalesion.files import locked
 from retinalesion.networks.checkpoint import find
 from retinalesion.reading.camera import Cameras
 from retinalesion.reading.stream import Item, Readings
+from retinalesion.reading.verdict import AS_FITTED, Wish
 from retinalesion.reading.workers import Cluster, Processes, Workers, cores
 from retinalesion.report.batch import Batch, Known, say
 from retinalesion.report.folder import LINES, MARK, BatchFolder
@@ -23,6 +25,7 @@ from retinalesion.report.listing import digest_of, listed
 from retinalesion.report.outputs import Outputs
 from retinalesion.report.parts import Part, all_read, parts_in
 
+LIMITS = {"sensitivity": (0.5, 0.999), "prevalence": (0.001, 0.9)}  # of what may be wished
 _PATIENCE = 600  # seconds, for other parts of a batch to let go of the folder
 
 BOX = Path(__file__).parents[1] / "weights" / "box.safetensors"
@@ -41,6 +44,8 @@ def analyze(
     workers: int = 1,
     cluster: str | None = None,
     part: str | None = None,
+    sensitivity: float | None = None,
+    prevalence: float | None = None,
 ) -> Readings:
     """Read photographs, and write tables, pictures and a report.
 
@@ -65,6 +70,10 @@ def analyze(
         cluster: address of a Dask scheduler whose workers share the photographs, on a disk that all see.
         part: such as ``2/8``, to read the second of eight parts. The one that ends last, or the same call
             without ``part``, puts all together.
+        sensitivity: 0.5 to 0.999, from which referral is to be considered: it moves the lower cut of the
+            checkpoint's rule; None to leave it as it was fitted.
+        prevalence: 0.001 to 0.9, share of referable eyes where the photographs were taken: probabilities are
+            told for there; None for where the rule was fitted.
 
     Returns:
         A reading per photograph, in order, each read from ``readings.jsonl`` when it is asked for; of a file
@@ -81,19 +90,25 @@ def analyze(
     if not 1 <= workers <= cores():
         raise UserError(f"--workers {workers}: name 1 to {cores()}, as many as this machine gives cores.")
     folder.require_ours()
+    wish = _wish(sensitivity, prevalence)
     items = listed(photographs, split, Path(out))
     known = _known_spots(camera, items)
     weights = find(checkpoint) if checkpoint else box()
     files = [(item.id, Path(item.file)) for item in items if not item.row]
     cameras = Cameras.of_files(folder.work.absolute(), files) if camera == "auto" else None
-    job = Job(weights, device, outputs, known.by_camera, cameras)
-    _ = job.reader  # before anything is written: it says what is wrong with the checkpoint
+    job = Job(weights, device, outputs, known.by_camera, cameras, wish)
+    if job.reader.model.rule is None and wish != AS_FITTED:  # and all else that is wrong with the checkpoint
+        raise UserError(
+            f"{weights}: --sensitivity and --prevalence move the cuts of a rule, and this checkpoint has "
+            "none. Leave them out, or fit a rule to it: retinalesion calibrate"
+        )
     asked = {
         "photographs": f"{len(items)}: {digest_of(items)}",
         "checkpoint": sha256_of(weights),
         "camera": camera if camera in ("auto", "none") else repr(known.maps),
         "probabilities": probabilities,
         "version": __version__,
+        **{name: value for name, value in asdict(wish).items() if value is not None},
     }
     batch = Batch(folder, outputs, job, items, known, own)
     if own is None:
@@ -114,6 +129,20 @@ def analyze(
         if all_read(folder.work, len(items)) and not folder.is_whole(asked):
             _run(batch._replace(part=None), nullcontext())
     return Readings(folder.path / LINES if folder.is_whole(asked) else batch.lines)
+
+
+def _wish(sensitivity: float | None, prevalence: float | None) -> Wish:
+    """What is wished, within its limits.
+
+    Raises:
+        UserError: beyond them.
+    """
+    wish = Wish(sensitivity, prevalence)
+    for name, (least, most) in LIMITS.items():
+        value = getattr(wish, name)
+        if value is not None and not least <= value <= most:
+            raise UserError(f"--{name} {value:g}: name a share from {least} to {most}.")
+    return wish
 
 
 def _workers(job: Job, count: int, cluster: str | None) -> AbstractContextManager[Workers | None]:

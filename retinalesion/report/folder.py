@@ -94,7 +94,8 @@ class BatchFolder:
             self._step_aside()
             aside = True
         elif state and not fresh:
-            other = ", ".join(name for name in asked if state["asked"].get(name) != asked[name])
+            names = {**asked, **state["asked"]}
+            other = ", ".join(name for name in names if state["asked"].get(name) != asked.get(name))
             raise UserError(
                 f"{self.path} holds an unfinished batch that was begun otherwise (other: {other}). "
                 "The command of then goes on with it; --fresh begins anew; or name another folder with --out."

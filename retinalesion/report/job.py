@@ -19,6 +19,7 @@ from retinalesion.reading.conclusion import concluded
 from retinalesion.reading.reader import Reader, Subject, use_threads
 from retinalesion.reading.reading import Reading
 from retinalesion.reading.stream import Item
+from retinalesion.reading.verdict import AS_FITTED, Wish
 from retinalesion.report.folder import WORK
 from retinalesion.report.outputs import Outputs
 
@@ -34,6 +35,7 @@ class Job:
         outputs: where results go.
         known: the spots of cameras that are known beforehand.
         cameras: to look for spots with; None not to.
+        wish: what the user wants of the checkpoint's rule.
     """
 
     def __init__(
@@ -43,9 +45,10 @@ class Job:
         outputs: Outputs,
         known: Mapping[Camera, Sequence[Spot]],
         cameras: Cameras | None,
+        wish: Wish = AS_FITTED,
     ) -> None:
         self.checkpoint, self.device, self.outputs = checkpoint.absolute(), device, outputs
-        self.known, self.cameras = known, cameras
+        self.known, self.cameras, self.wish = known, cameras, wish
         self.here = Path.cwd()
         self._reader: Reader | None = None
         self._stores: dict[Path, Store] = {}
@@ -58,7 +61,7 @@ class Job:
         """The network, opened once in a process."""
         with _opening:  # workers may have several threads
             if self._reader is None:
-                self._reader = Reader.from_checkpoint(self.checkpoint, device=self.device)
+                self._reader = Reader.from_checkpoint(self.checkpoint, self.device, self.wish)
             return self._reader
 
     def prepare(self, threads: int) -> None:

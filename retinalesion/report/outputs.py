@@ -4,10 +4,10 @@ A folder::
 
     readings.jsonl             a reading per line, all of it (docs/readings.md)
     readings.csv               a row per photograph
-    findings.csv               a row per finding; what lies on the camera's spots has ``counts`` 0
+    findings.csv               a row per finding; ``counts`` is 0 where it does not count, with the ``reason``
     cameras.json               the cameras' own spots, as ``--camera`` takes them; where they were looked for
     planes/ID.png              own size, 8-bit grey, bit j = lesion j (bit 0 = MA), as in a store
-    overlays/ID.png            the field of view with the lesions drawn in
+    overlays/ID.png            the field of view with the lesions drawn in, dashed where they do not count
     key.png                    the overlays' colours
     probabilities/ID_MA.png    own size, 16-bit grey, probability times 65535; only if asked for
     report/index.html          the report
@@ -16,11 +16,12 @@ A line is written after the photograph's pictures, tables and report from the li
 """
 
 import shutil
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,6 +36,8 @@ from retinalesion.report.folder import LINES
 from retinalesion.report.page import write_report
 from retinalesion.report.pictures import photograph_folder, write_pictures
 
+# Columns of each lesion; ``pixels`` and ``regions`` are of all that was found.
+LESION_FIGURES = ("present", "possible", "probability", "counting_pixels", "pixels", "counting", "regions")
 FULL = 65535  # what probability 1 is in a 16-bit picture
 
 
@@ -95,10 +98,24 @@ class Outputs:
             truth: as `write` takes it.
             annotated: likewise.
         """
-        found = np.array([view.in_square(planes >> j & 1 > 0) for j in range(len(CODES))])
+        own = _possible(reading, planes)
+        counting, possible = (
+            np.array([view.in_square(packed >> j & 1 > 0) for j in range(len(CODES))])
+            for packed in (planes & ~own, own)
+        )
         grey = view.in_square(aside)
-        write_pictures(self.folder / "report", reading.id, view.square, found, truth, annotated, aside=grey)
-        write_png(self.folder / "overlays" / f"{reading.id}.png", overlay(view.square, found, aside=grey))
+        write_pictures(
+            self.folder / "report",
+            reading.id,
+            view.square,
+            counting,
+            truth,
+            annotated,
+            possible=possible,
+            aside=grey,
+        )
+        drawn = overlay(view.square, counting, possible=possible, aside=grey)
+        write_png(self.folder / "overlays" / f"{reading.id}.png", drawn)
         write_png(self.planes_of(reading.id), planes)
 
     def forget(self, id: str) -> None:
@@ -143,63 +160,95 @@ class Outputs:
         return write_report(self.folder / "report", readings, cameras)
 
 
+def _possible(reading: Reading, planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What of the planes belongs to findings that do not count, packed alike."""
+    possible = np.zeros_like(planes)
+    for code in {finding.lesion for finding in reading.findings if not finding.counts}:
+        bit = np.uint8(1 << CODES.index(code))
+        plane = planes & bit
+        if code in reading.present:
+            _, labels, stats, _ = cv2.connectedComponentsWithStats(plane, connectivity=8)
+            sure = {_place(one) for one in reading.counting if one.lesion == code}
+            keep = [(left, top, pixels) in sure for left, top, _, _, pixels in stats.tolist()]
+            plane[np.array(keep)[labels]] = 0
+        possible |= plane
+    return possible
+
+
+def _place(finding: Finding) -> tuple[int, int, int]:
+    """By it a region is known again: corner of its rectangle and area."""
+    return finding.left, finding.top, finding.pixels
+
+
 def photograph_row(reading: Reading) -> dict[str, Any]:
     """A reading as a line of ``readings.csv``; what was not learned is called that, never absent."""
     quality = reading.quality
     cells: dict[str, Any] = {
         "id": reading.id,
         "file": reading.file,
-        "gradable": "" if quality is None else int(quality.gradable),
-        "grade": _known(reading.grade),
-        "referable": "" if reading.referable is None else int(reading.referable),
-        "referable_probability": _known(reading.referable_probability),
-        "supported": _known(reading.supported),
-        "lifted": _known(reading.lifted),
-        "agreement": reading.agreement_text,
+        "patient": reading.patient,
+        "eye": reading.eye,
+        "date": reading.date,
+        "outcome": _known(reading.outcome),
         "outcome_reason": reading.outcome_reason,
-        "quality": "" if quality is None else "; ".join(quality.reasons),
-        "truth_grade": _known(reading.truth_grade),
-        "on_camera_spots": "" if reading.error else len(reading.camera),
-        "error": reading.error,
+        "referable": _known(reading.referable),
+        "referable_probability": _known(reading.referable_probability),
+        "grade": _known(reading.grade),
+        "grade_low": _known(reading.grade_low),
+        "grade_high": _known(reading.grade_high),
     }
     graded = reading.grade_probabilities or ("",) * len(GRADES)
     cells |= {f"P({name})": _known(p) for name, p in zip(GRADES, graded, strict=True)}
+    cells |= {
+        "supported": _known(reading.supported),
+        "lifted": _known(reading.lifted),
+        "agreement": reading.agreement_text,
+        "gradable": "" if quality is None else _known(quality.gradable),
+        "quality": "" if quality is None else "; ".join(quality.reasons),
+        "truth_grade": _known(reading.truth_grade),
+        "truth_oedema": _known(reading.truth_oedema),
+        "on_camera_spots": "" if reading.error else len(reading.camera),
+        "error": reading.error,
+    }
     return cells | _lesion_cells(reading)
 
 
 def _lesion_cells(reading: Reading) -> dict[str, Any]:
     cells: dict[str, Any] = {}
     for code in CODES:
-        figures = [f"{code}_{name}" for name in ("present", "probability", "pixels", "regions")]
+        figures = [f"{code}_{name}" for name in LESION_FIGURES]
         if reading.error:
-            values: tuple[Any, ...] = ("", "", "", "")
+            values: tuple[Any, ...] = ("",) * len(figures)
         elif code not in reading.learned:
-            values = ("not learned", "", "", "")
+            values = ("not learned", *("",) * (len(figures) - 1))
         else:
             found = [finding for finding in reading.findings if finding.lesion == code]
-            pixels = sum(finding.pixels for finding in found)
-            values = (int(bool(found)), _known(reading.probability[code]), pixels, len(found))
+            counting = [finding for finding in found if finding.counts]
+            values = (
+                int(bool(counting)),
+                int(bool(found) and not counting),
+                _known(reading.probability[code]),
+                *(sum(one.pixels for one in some) for some in (counting, found)),
+                *(len(some) for some in (counting, found)),
+            )
         cells |= dict(zip(figures, values, strict=True))
     return cells
 
 
-def finding_rows(reading: Reading) -> list[Mapping[str, Any]]:
-    """The findings of a photograph as lines of ``findings.csv``: those that count, then the camera's."""
-    return [
-        {"id": reading.id, **{name: _known(value) for name, value in asdict(finding).items()}, **told}
-        for findings, told in (
-            (reading.findings, {"counts": 1, "reason": ""}),
-            (reading.camera, {"counts": 0, "reason": "on a spot of the camera"}),
-        )
-        for finding in findings
-    ]
+def finding_rows(reading: Reading) -> Iterator[Mapping[str, Any]]:
+    """The findings of a photograph as lines of ``findings.csv``: the eye's, then the camera's."""
+    for finding in (*reading.findings, *reading.camera):
+        yield {"id": reading.id, **{name: _known(value) for name, value in asdict(finding).items()}}
 
 
 def _known(value: Any) -> Any:
+    """As a cell: flags are 1 and 0, and nothing is empty."""
+    if isinstance(value, bool):
+        return int(value)
     if isinstance(value, float):
         return f"{value:.6g}"
     return "" if value is None else value
 
 
 PHOTOGRAPH_COLUMNS = tuple(photograph_row(Reading("", "")))
-FINDING_COLUMNS = ("id", *(field.name for field in fields(Finding)), "counts", "reason")
+FINDING_COLUMNS = ("id", *(field.name for field in fields(Finding)))

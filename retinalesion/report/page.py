@@ -21,6 +21,7 @@ from retinalesion.files import finite, replace_file, write_png
 from retinalesion.lesions import GRADES, LESIONS
 from retinalesion.pictures import ASIDE, RINGS, Picture
 from retinalesion.reading.reading import Reading
+from retinalesion.report.facts import percent, told_of
 from retinalesion.report.pictures import photograph_folder, pictures_of
 from retinalesion.report.rows import GRADE_NAMES, Rows, details_of, facets_of
 
@@ -48,12 +49,14 @@ def write_report(
         UserError: the folder cannot be written.
     """
     rows = Rows(readings, lambda reading: pictures_of(folder, reading.id))
-    models, referenced = set(), False
+    models, rules, referenced, macula = set(), set(), False, False
     for row in rows:
         call = f"report.receive({script(row.name)}, {script(details_of(row, rows.pictures(row.reading)))});\n"
         _write(photograph_folder(folder, row.reading.id) / "reading.js", [call])
         models.add(row.reading.model)
+        rules |= {tuple(told_of(row.reading.rule))} if row.cuts else set()
         referenced |= bool(row.reference)
+        macula |= any(line.role == "macula" for line in row.reading.evidence)
     for source in sorted((_HERE / "static").iterdir()):
         replace_file(folder / "page" / source.name, partial(shutil.copyfile, source))
     looked = [(camera, mean) for camera, mean in cameras if camera.looked]
@@ -65,12 +68,15 @@ def write_report(
         environment()
         .get_template("index.html")
         .generate(  # piece by piece
+            percent=percent,
             rows=rows,
             facets=facets_of(rows),
             lesions=LESIONS,
             grades=tuple(zip(GRADES, GRADE_NAMES, strict=True)),
             referenced=referenced,
             models=sorted(filter(None, models)),
+            rules=sorted(rules),
+            macula=macula,
             cameras=looked,
             count=len(cameras),
             clean=CLEAN,

@@ -1,8 +1,8 @@
 """What the report shows of one photograph: the field of view, a thumbnail, a layer per lesion.
 
 Layers are stacked above the photograph by the browser, so that they can be switched and faded one by one.
-What the model found is a line with a faint tint, what experts marked is a flat surface without a line: both
-at once show at a glance where they meet.
+What the model found is a line with a faint tint, dashed and without the tint where it is too unsure to count;
+what experts marked is a flat surface without a line: both at once show at a glance where they meet.
 """
 
 import hashlib
@@ -20,29 +20,30 @@ from PIL import Image
 
 from retinalesion.files import replace_file
 from retinalesion.lesions import CODES, LESIONS
-from retinalesion.pictures import ASIDE, Picture
+from retinalesion.pictures import ASIDE, CASING, Picture, outline
 
 SIDE = 1400  # at most; more would not be seen, and a folder of a thousand stays below a gigabyte
 THUMBNAIL = 160
 _INDEX = "pictures.json"  # written last: it says that all pictures are there
 _NOTHING, _TINT, _LINE, _CASING = range(4)  # colours of a layer
-_FOUND_TINT, _TRUTH_TINT = 40, 150  # alpha, of 255
-_DARK = 90  # a colour below this brightness is lost on a vessel: its line gets a pale casing
+_FOUND_TINT, _TRUTH_TINT, _CASING_TINT = 40, 150, 190  # alpha, of 255
 
 
 class Pictures(NamedTuple):
     """Which pictures a photograph has.
 
     Attributes:
-        layers: codes of the lesions with a layer of findings.
+        layers: codes of the lesions with a layer of findings that count.
         truth: codes with a layer of what experts marked.
         annotated: codes that experts looked for.
+        possible: codes of the lesions with a layer of findings that do not count.
         camera: whether there is a layer of what lies on the camera's spots.
     """
 
     layers: tuple[str, ...]
     truth: tuple[str, ...]
     annotated: tuple[str, ...]
+    possible: tuple[str, ...] = ()
     camera: bool = False
 
 
@@ -66,6 +67,8 @@ def write_pictures(
     planes: NDArray[np.bool_],
     truth: NDArray[np.bool_] | None = None,
     annotated: Collection[str] = CODES,
+    *,
+    possible: NDArray[np.bool_] | None = None,
     aside: NDArray[np.bool_] | None = None,
 ) -> None:
     """Write what the report shows of one photograph. `page.write_report` then finds it by the id.
@@ -74,9 +77,10 @@ def write_pictures(
         report: folder of the report.
         id: of the reading.
         rgb: the field of view, uint8 (side, side, 3).
-        planes: what was found, bool (8, side, side).
+        planes: what was found and counts, bool (8, side, side).
         truth: what experts marked, bool (8, side, side); None where nobody did.
         annotated: codes that the experts looked for; of no meaning without truth.
+        possible: what was found and does not count, bool (8, side, side); None where all counts.
         aside: what lies on the camera's spots, bool (side, side); None where nobody looked for them.
 
     Raises:
@@ -84,7 +88,9 @@ def write_pictures(
         UserError: the folder cannot be written.
     """
     side = rgb.shape[0]
-    for given in (planes,) if truth is None else (planes, truth):
+    for given in (planes, truth, possible):
+        if given is None:
+            continue
         if rgb.shape != (side, side, 3) or given.shape != (len(CODES), side, side):
             raise ValueError(f"a square {rgb.shape} and planes {given.shape} do not belong together")
     if aside is not None and aside.shape != (side, side):
@@ -100,6 +106,7 @@ def write_pictures(
         layers=_write_layers(folder, "", planes, CODES),
         truth=() if truth is None else _write_layers(folder, "truth-", truth, looked_for),
         annotated=looked_for,
+        possible=() if possible is None else _write_layers(folder, "possible-", possible, CODES),
         camera=aside is not None and bool(aside.any()),
     )
     if aside is not None and drawn.camera:
@@ -125,7 +132,10 @@ def _write_layers(
     for lesion, plane in zip(LESIONS, planes, strict=True):
         if lesion.code in codes and plane.any():
             small = _reduced(plane)
-            picture = _surface(small, lesion.colour) if prefix else _outlined(small, lesion.colour)
+            if prefix == "truth-":
+                picture = _surface(small, lesion.colour)
+            else:
+                picture = _outlined(small, lesion.colour, dashed=prefix == "possible-")
             _write_layer(folder / f"{prefix}{lesion.code}.png", picture)
             written.append(lesion.code)
     return tuple(written)
@@ -146,15 +156,11 @@ def _reduced(plane: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return small
 
 
-def _outlined(plane: NDArray[np.bool_], colour: tuple[int, int, int]) -> Image.Image:
-    """A line a pixel outside the edge, so that a lesion of one pixel is seen inside it, and a faint tint."""
-    width = max(1, round(plane.shape[0] / 550))
-    inner = _dilated(plane.astype(np.uint8), 1)
-    outer = _dilated(inner, width)
-    layer = np.where(plane, np.uint8(_TINT), np.uint8(_NOTHING))
-    if np.dot(colour, (0.3, 0.59, 0.11)) < _DARK:
-        layer[(_dilated(outer, 1) - outer) == 1] = _CASING
-    layer[(outer - inner) == 1] = _LINE
+def _outlined(plane: NDArray[np.bool_], colour: tuple[int, int, int], *, dashed: bool = False) -> Image.Image:
+    layer = np.where(plane, np.uint8(_NOTHING if dashed else _TINT), np.uint8(_NOTHING))
+    line, casing = outline(plane, colour, dashed=dashed)
+    layer[casing] = _CASING
+    layer[line] = _LINE
     return _layer(layer, colour, _FOUND_TINT)
 
 
@@ -164,14 +170,9 @@ def _surface(plane: NDArray[np.bool_], colour: tuple[int, int, int]) -> Image.Im
 
 def _layer(index: Picture, colour: tuple[int, int, int], tint: int) -> Image.Image:
     picture = Image.fromarray(index)
-    picture.putpalette([*colour, *colour, *colour, 255, 255, 255])
-    picture.info["transparency"] = bytes((0, tint, 255, 190))
+    picture.putpalette([*colour, *colour, *colour, *CASING])
+    picture.info["transparency"] = bytes((0, tint, 255, _CASING_TINT))
     return picture
-
-
-def _dilated(plane: Picture, radius: int) -> Picture:
-    brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    return np.asarray(cv2.dilate(plane, brush), np.uint8)
 
 
 def _write_jpeg(file: Path, rgb: Picture, side: int, quality: int) -> None:

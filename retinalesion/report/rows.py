@@ -1,16 +1,18 @@
 """What the list says of a reading, what it can be filtered by, and what the page of one photograph gets."""
 
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import PurePath
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from retinalesion.lesions import CODES, GRADES, LESIONS
 from retinalesion.reading.reading import Agreement, Reading
+from retinalesion.report.facts import cuts_of, facts_of, marks_of, told_of
 from retinalesion.report.pictures import Pictures, safe_name
 
-State = Literal["read", "ungradable", "error"]
 GRADE_NAMES = (
     "no apparent retinopathy",
     "mild non-proliferative",
@@ -26,7 +28,56 @@ SIGNS: dict[Agreement, str] = {  # what asks for a look comes last, and first in
     "below evidence": "↓",
 }
 _NAMES = {lesion.code: lesion.name for lesion in LESIONS}
-_NO_GRADE = "no grade"
+_NO_GRADE, _UNCLEAR = "no grade", "unclear"
+_URGENT = {"NV", "FiP", "pHE", "vHE"}
+# What is asked of whom, first what is most pressing; the list has this order.
+OUTCOMES = ("urgent", "refer", "uncertain", "retake", "error", "not assessed", "no referral")
+
+
+class Headline(NamedTuple):
+    """What stands above all else that is said of a photograph.
+
+    Attributes:
+        text: a grade, a range of grades, or why there is none.
+        name: in words.
+        style: of the sign that it stands on.
+    """
+
+    text: str
+    name: str
+    style: str
+
+
+def is_urgent(reading: Reading) -> bool:
+    """Whether what refers it is proliferative: the grade, or a lesion that counts."""
+    return reading.outcome == "refer" and (reading.grade == 4 or bool(_URGENT & set(reading.present)))
+
+
+def headline_of(reading: Reading) -> Headline:
+    """The grade where it is clear, else the range; what cannot be read or is not graded has none.
+
+    "No apparent retinopathy" never stands above findings that count.
+    """
+    grade, outcome = reading.grade, outcomes_of(reading)[-1]
+    if outcome == "error":
+        return Headline("Not read", "", "error")
+    if outcome == "retake":
+        return Headline("Retake", "it cannot be read", "retake")
+    if grade is None:
+        return Headline("Not assessed", "this model does not grade", "ungraded")
+    low, high = (grade if one is None else one for one in (reading.grade_low, reading.grade_high))
+    if low != high:
+        return Headline(f"{GRADES[low]} – {GRADES[high]}", "the grade is unclear", "unclear")
+    if grade == 0 and reading.counting:
+        return Headline(GRADES[0], "unclear, since lesions were found", "unclear")
+    return Headline(GRADES[grade], GRADE_NAMES[grade], f"dr{grade}")
+
+
+def outcomes_of(reading: Reading) -> tuple[str, ...]:
+    """The outcome, of `OUTCOMES`; before it ``urgent``, where it is."""
+    if reading.error:
+        return ("error",)
+    return ("urgent",) * is_urgent(reading) + (reading.outcome or "not assessed",)
 
 
 @dataclass(frozen=True)
@@ -36,22 +87,27 @@ class Row:
     Attributes:
         name: in links and folders.
         reading: itself.
-        present: codes of the lesions found.
         thumbnail: there is one.
     """
 
     name: str
     reading: Reading
-    present: tuple[str, ...]
     thumbnail: bool
 
-    @property
-    def state(self) -> State:
-        """Whether it was read at all."""
-        if self.reading.error:
-            return "error"
-        quality = self.reading.quality
-        return "ungradable" if quality and not quality.gradable else "read"
+    @cached_property
+    def present(self) -> tuple[str, ...]:
+        """Codes of the lesions that count."""
+        return self.reading.present
+
+    @cached_property
+    def outcomes(self) -> tuple[str, ...]:
+        """As chips in the list."""
+        return outcomes_of(self.reading)
+
+    @cached_property
+    def headline(self) -> Headline:
+        """As on the photograph's own page."""
+        return headline_of(self.reading)
 
     @property
     def file(self) -> str:
@@ -59,19 +115,9 @@ class Row:
         return "" if PurePath(self.reading.file).stem == self.reading.id else self.reading.file
 
     @property
-    def grade(self) -> str:
-        """As written in the list."""
-        return _NO_GRADE if self.reading.grade is None else GRADES[self.reading.grade]
-
-    @property
     def reference(self) -> str:
         """The grade that a table gives."""
         return "" if self.reading.truth_grade is None else GRADES[self.reading.truth_grade]
-
-    @property
-    def refer(self) -> str:
-        """As written in the list."""
-        return {None: "", True: "refer", False: "no referral"}[self.reading.referable]
 
     @property
     def sign(self) -> str:
@@ -79,17 +125,20 @@ class Row:
         return SIGNS[self.reading.agreement]
 
     @property
+    def cuts(self) -> tuple[float, float] | None:
+        """The probabilities below which not to refer, and from which to refer; None where there is none."""
+        return cuts_of(self.reading)
+
+    @property
     def keys(self) -> dict[str, float]:
         """Numbers to sort by, for columns whose text does not do."""
         reading = self.reading
-        probability = reading.referable_probability
-        certain = {None: -1.0, True: 1.0, False: 0.0}[reading.referable]
         graded = -1 if reading.grade is None else reading.grade
         return {
+            "outcome": rank_of(reading),
             "grade": -2 if reading.error else graded,
             "reference": -1 if reading.truth_grade is None else reading.truth_grade,
             "agreement": -1 if reading.error else list(SIGNS).index(reading.agreement),
-            "refer": certain if probability is None else certain + probability,
             "lesions": len(self.present) + min(len(reading.findings), 9999) / 10000,
         }
 
@@ -97,11 +146,21 @@ class Row:
         """What a facet finds in this row."""
         if facet == "lesion":
             return self.present
-        if facet == "state":
-            return (self.state,)
+        if facet == "outcome":
+            return self.outcomes
         if self.reading.error:
             return ()
-        return (str({"grade": self.grade, "refer": self.refer, "agreement": self.reading.agreement}[facet]),)
+        if facet == "agreement":
+            return (self.reading.agreement,)
+        grade = self.reading.grade
+        graded = _NO_GRADE if grade is None else GRADES[grade]
+        return (graded, _UNCLEAR) if self.headline.style == "unclear" else (graded,)
+
+
+def rank_of(reading: Reading) -> float:
+    """By it the list is sorted, largest first: what is more pressing, then what is more probable."""
+    probability = min(reading.referable_probability or 0.0, 0.999)
+    return len(OUTCOMES) - OUTCOMES.index(outcomes_of(reading)[0]) + probability
 
 
 class Choice(NamedTuple):
@@ -121,16 +180,17 @@ class Facet(NamedTuple):
 
 
 _ORDER: dict[str, tuple[str, Sequence[str]]] = {
-    "grade": ("Grade", (*GRADES, _NO_GRADE)),
-    "refer": ("Referral", ("refer", "no referral")),
-    "state": ("Photograph", ("read", "ungradable", "error")),
+    "outcome": ("Outcome", OUTCOMES),
+    "grade": ("Grade", (*GRADES, _UNCLEAR, _NO_GRADE)),
     "agreement": ("Agreement with evidence", tuple(SIGNS)),
-    "lesion": ("Lesion", CODES),
+    "lesion": ("Lesion that counts", CODES),
 }
 
 
 class Rows:
-    """A row for each reading, made when it is asked for: a long list takes no more memory than a short one.
+    """A row for each reading, the most pressing first.
+
+    Each is made when it is asked for: a long list takes little more memory than a short one.
 
     Args:
         readings: to go through as often as rows are.
@@ -139,14 +199,16 @@ class Rows:
 
     def __init__(self, readings: Sequence[Reading], pictures: Callable[[Reading], Pictures | None]) -> None:
         self._readings, self.pictures = readings, pictures
+        ranks = array("d", map(rank_of, readings))
+        self._order = sorted(range(len(ranks)), key=lambda place: -ranks[place])
 
     def __len__(self) -> int:
-        return len(self._readings)
+        return len(self._order)
 
     def __iter__(self) -> Iterator[Row]:
-        for reading in self._readings:
-            found = self.pictures(reading) is not None
-            yield Row(safe_name(reading.id), reading, reading.present, found)
+        for place in self._order:
+            reading = self._readings[place]
+            yield Row(safe_name(reading.id), reading, self.pictures(reading) is not None)
 
 
 def facets_of(rows: Iterable[Row]) -> tuple[Facet, ...]:
@@ -167,23 +229,36 @@ def details_of(row: Row, pictures: Pictures | None) -> dict[str, Any]:
     Likewise those on the camera's spots, with the spots' numbers.
     """
     reading = row.reading
-    plain = replace(reading, findings=(), camera=()).as_dict()
-    del plain["findings"]
+    plain = replace(reading, findings=(), camera=(), evidence=(), rule={}).as_dict()
+    for known_otherwise in ("findings", "quality", "box", "disc", "fovea", "possible"):
+        del plain[known_otherwise]
     plain["present"] = row.present
     plain["lesions"] = {}
-    for code in row.present:
+    for code in CODES:
         found = [finding for finding in reading.findings if finding.lesion == code]
-        plain["lesions"][code] = {
-            "count": len(found),
-            "pixels": sum(finding.pixels for finding in found),
-            "share": sum(finding.share for finding in found),
-        }
+        counting = [finding for finding in found if finding.counts]
+        if found:
+            plain["lesions"][code] = {
+                "count": len(counting),
+                "possible": len(found) - len(counting),
+                **{
+                    what: sum(getattr(one, what) for one in counting)
+                    for what in ("pixels", "share", "disc_areas")
+                },
+            }
     plain["camera"] = {}
     for code in CODES:
         spots = [finding.spot for finding in reading.camera if finding.lesion == code]
         if spots:
             plain["camera"][code] = {"count": len(spots), "spots": sorted(set(filter(None, spots)))}
-    plain["state"] = row.state
+    plain["evidence"] = [asdict(line) for line in reading.evidence]
+    plain["headline"] = row.headline._asdict()
+    plain["outcomes"] = row.outcomes
+    plain["reasons"] = reading.quality.reasons if reading.quality else ()
+    plain["cuts"] = row.cuts
+    plain["rule"] = () if row.cuts is None else told_of(reading.rule)
+    plain["facts"] = facts_of(reading)
+    plain["marks"] = marks_of(reading)
     plain["sign"] = row.sign
     plain["pictures"] = pictures and pictures._asdict()
     return plain

@@ -8,15 +8,25 @@ import pytest
 
 from retinalesion.data.decode import Camera
 from retinalesion.data.spots import CameraMap, Spot
-from retinalesion.geometry import Box
+from retinalesion.geometry import Box, Landmark
 from retinalesion.lesions import CODES
-from retinalesion.reading.reading import EvidenceLine, Finding, Quality, Reading
+from retinalesion.reading.reading import BELOW, EvidenceLine, Finding, Quality, Reading
 from retinalesion.report.page import write_report
 from retinalesion.report.pictures import write_pictures
 
 SIDE = 160
 MARKUP = "<img src=x onerror=document.title='caught'>\"'&\u2028</script>"
 LEARNED = ("MA", "iHE", "HaEx", "CWS")
+
+
+RULE = {
+    "photographs": 396,
+    "groups": 41,
+    "source": "IDRiD",
+    "sensitivity": [0.95, 0.93, 0.97],
+    "specificity": [0.885, 0.85, 0.91],
+    "cuts": [0.15, 0.2],
+}
 
 
 class Report(NamedTuple):
@@ -48,8 +58,11 @@ CAMERA = CameraMap(
 )
 
 
-def finding(code: str, pixels: int = 400, spot: int | None = None) -> Finding:
-    return Finding(code, 50, 60, 45, 55, 10, 10, pixels, pixels / 1e6, "upper left", None, 0.9, spot)
+def finding(code: str, pixels: int = 400, **more) -> Finding:
+    given = {"number": 1, "x": 50, "y": 60, "left": 45, "top": 55, "width": 10, "height": 10}
+    size = {"pixels": pixels, "share": pixels / 1e6, "disc_areas": pixels / 4e4}
+    place = {"quadrant": "upper left", "disc_diameters": None, "confidence": 0.9}
+    return Finding(code, **{**given, **size, **place, **more})
 
 
 def reading(id: str, grade: int | None, *codes: str, **more) -> Reading:
@@ -62,13 +75,16 @@ def reading(id: str, grade: int | None, *codes: str, **more) -> Reading:
         "learned": LEARNED,
         "findings": tuple(finding(code) for code in codes),
         "grade": grade,
+        "grade_low": grade,
+        "grade_high": grade,
         "grade_probabilities": tuple(0.6 if one == grade else 0.1 for one in range(5)),
         "evidence": tuple(EvidenceLine(f"1 {code} was seen", "supports", 1, (code,)) for code in codes),
         "agreement": "agrees",
         "agreement_text": "the grade agrees",
-        "referable": (grade or 0) >= 2,
+        "outcome": "refer" if (grade or 0) >= 2 else "no referral",
+        "outcome_reason": "by its probability",
         "referable_probability": 0.1 * (grade or 0),
-        "referable_reason": "by its probability",
+        "rule": RULE,
         "model": "a model",
     }
     return Reading(id, **{**given, **more})
@@ -76,15 +92,46 @@ def reading(id: str, grade: int | None, *codes: str, **more) -> Reading:
 
 @pytest.fixture(scope="session")
 def report(tmp_path_factory) -> Report:
-    """With truth, with the camera's spots only, without, ungradable, not opened, named with markup."""
+    """With truth, with the camera's spots only, urgent, retake, not opened, unclear, not graded.
+
+    The last is named with markup.
+    """
     folder = tmp_path_factory.mktemp("report")
     unreadable = {"quality": Quality(False, ("it is too dark",)), "grade_probabilities": ()}
+    unsaid = {"referable_probability": None, "agreement": "not graded"}
+    unsure = finding("HaEx", number=9, counts=False, reason=BELOW)
+    near = EvidenceLine("3 hard exudates near the fovea", "macula", None, ("HaEx",))
     readings = (
-        reading("eye_10", 2, "MA", "HaEx", truth_grade=3),
+        reading(
+            "eye_10",
+            2,
+            "MA",
+            "HaEx",
+            truth_grade=3,
+            outcome_reason="exudates",
+            eye="right",
+            disc=Landmark(200, 240, 0.98, 60.0),
+            fovea=Landmark(330, 250, 0.9),
+            evidence=(
+                near,
+                *(EvidenceLine(f"1 {code} was seen", "supports", 1, (code,)) for code in ("MA", "HaEx")),
+            ),
+        ),
         reading("eye_9", 0, camera=(finding("MA", spot=1), finding("MA", spot=1), finding("HaEx", spot=2))),
         reading("eye_8", 4, "iHE", agreement="cannot be judged"),
-        reading("dark", None, referable=True, agreement="not graded", evidence=(), **unreadable),
+        reading("dark", None, outcome="retake", outcome_reason="again", evidence=(), **unreadable, **unsaid),
         Reading("broken", "broken.jpg", error="broken.jpg: not a picture"),
+        reading(
+            "eye_7",
+            1,
+            "MA",
+            grade_low=0,
+            grade_high=3,
+            outcome="uncertain",
+            findings=(finding("MA"), unsure),
+            evidence=(EvidenceLine("possible: 1 hard exudate", "possible", None, ("HaEx",)),),
+        ),
+        reading("eye_6", None, outcome="not assessed", grade_probabilities=(), **unsaid),
         reading(MARKUP, 1, "CWS", file=f"{MARKUP}.jpg", agreement="below evidence"),
     )
     rgb = np.full((SIDE, SIDE, 3), (150, 70, 20), np.uint8)
@@ -92,5 +139,7 @@ def report(tmp_path_factory) -> Report:
         if not one.error:
             truth = planes_with("MA", shift=4) if one.truth_grade else None
             aside = planes_with(*{found.lesion for found in one.camera}).any(axis=0)
-            write_pictures(folder, one.id, rgb, planes_with(*one.present), truth, ("MA", "iHE"), aside)
+            possible = planes_with(*one.possible)
+            drawn = planes_with(*one.present), truth, ("MA", "iHE")
+            write_pictures(folder, one.id, rgb, *drawn, possible=possible, aside=aside)
     return Report(write_report(folder, readings, [(CAMERA, MEAN)]), readings, CAMERA)

@@ -29,7 +29,7 @@ class Dark(Reader):
     """Takes what is dark for MA."""
 
     def __init__(self):
-        self.side, self.model = 64, Model("dark", ("MA",), ANY, 0.5)
+        self.side, self.model = 64, Model("dark", ("MA",), ANY)
         self.asked = []
 
     def maps_of(self, square):
@@ -45,7 +45,7 @@ class Dark(Reader):
 @pytest.fixture
 def reader(monkeypatch):
     one = Dark()
-    monkeypatch.setattr(Reader, "from_checkpoint", lambda file, device=None: one)
+    monkeypatch.setattr(Reader, "from_checkpoint", lambda *_: one)
     monkeypatch.setattr("retinalesion.reading.reader.measure", lambda square: dict.fromkeys(LIMITS, 0.0))
     return one
 

@@ -37,7 +37,7 @@ class Specks(Reader):
     """Takes what is darker than its surroundings for iHE, and what is brighter for HaEx."""
 
     def __init__(self):
-        self.side, self.model = 160, Model("specks", ("iHE", "HaEx"), ANY, 0.5)
+        self.side, self.model = 160, Model("specks", ("iHE", "HaEx"), ANY)
 
     def maps_of(self, square):
         green = square[..., 1]
@@ -51,7 +51,7 @@ class Specks(Reader):
 def specks():
     """It reads whatever checkpoint is named; and quality is not measured, which would take longest."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Reader, "from_checkpoint", lambda file, device=None: Specks())
+        patch.setattr(Reader, "from_checkpoint", lambda *_: Specks())
         patch.setattr("retinalesion.reading.reader.measure", lambda square: dict.fromkeys(LIMITS, 0.0))
         yield
 
@@ -134,7 +134,9 @@ def test_what_lies_on_the_spots_counts_nowhere(auto):
         own = id >= "p08"
         assert reading.present == (("iHE",) if own else ())
         assert not any(near(finding, place) for finding in reading.findings for place in (DUST, REFLEX))
-        assert reading.referable == own == ((reading.supported or 0) >= 2)
+        assert own == ((reading.supported or 0) >= 2)
+        assert own == ("sufficient evidence of DR2" in reading.outcome_reason)
+        assert reading.outcome == "not assessed", "it does not grade"
         assert (reading.probability["iHE"] > 0.5) == own
         assert reading.probability["HaEx"] < 0.5
         told = {code for line in reading.evidence if line.role == "supports" for code in line.lesions}
@@ -146,7 +148,7 @@ def test_otherwise_it_would_count(none):
     for reading in readings.values():
         assert reading.present == ("iHE", "HaEx")
         assert reading.camera == ()
-        assert reading.referable
+        assert "sufficient evidence of DR2" in reading.outcome_reason
 
 
 def test_planes_overlays_and_the_report_are_drawn_without(auto, none):
@@ -291,7 +293,7 @@ def test_what_cannot_be_graded_is_freed_of_the_spots_too(dusty, tmp_path, monkey
     monkeypatch.setattr("retinalesion.reading.reader.measure", light)
     picky = Specks()
     picky.model = picky.model._replace(limits=ANY | {"light": (0.2, 1.0)})
-    monkeypatch.setattr(Reader, "from_checkpoint", lambda file, device=None: picky)
+    monkeypatch.setattr(Reader, "from_checkpoint", lambda *_: picky)
     found = run(tmp_path / "eyes", tmp_path / "out")["p32"]
     assert not found.quality.gradable
     assert len(found.camera) == 2

@@ -125,7 +125,8 @@ def test_truth_has_layers_of_its_own_where_there_is_truth(reader):
 def test_evidence_lights_up_its_lesion(reader):
     reader.open("eye_10")
     plain = reader.stage()
-    lines = reader.driver.find_elements(By.CSS_SELECTOR, "button.line")
+    near, *lines = reader.driver.find_elements(By.CSS_SELECTOR, "button.line")
+    assert near.text == "3 hard exudates near the fovea"
     assert [line.text for line in lines] == ["1 MA was seen", "1 HaEx was seen"]
     lines[0].click()
     first = reader.stage()
@@ -197,20 +198,25 @@ def test_zoom_and_pan(reader):
 def test_filters_filter_and_count(reader, report):
     reader.open()
     everything = reader.listed()
-    assert everything == [" ".join(one.id.split(" ")) for one in report.readings]
-    reader.choose("refer", "refer")
-    assert reader.listed() == ["eye_10", "eye_8", "dark"]
+    odd = report.readings[-1].id
+    assert everything == ["eye_8", "eye_10", "eye_7", "dark", "broken", "eye_6", odd, "eye_9"]
+    reader.choose("outcome", "refer")
+    assert reader.listed() == ["eye_8", "eye_10"]
     assert reader.find("[data-facet=lesion] [data-value=CWS] .count").text == "0"
     reader.choose("lesion", "MA")
     assert reader.listed() == ["eye_10"]
     reader.choose("lesion", "iHE")
-    assert reader.listed() == ["eye_10", "eye_8"]
-    assert reader.find("#shown").text == "2 of 6 shown"
+    assert reader.listed() == ["eye_8", "eye_10"]
+    assert reader.find("#shown").text == "2 of 8 shown"
     reader.find("#clear").click()
     assert reader.listed() == everything
     for facet, value, name in (
-        ("state", "ungradable", "dark"),
-        ("state", "error", "broken"),
+        ("outcome", "urgent", "eye_8"),
+        ("outcome", "uncertain", "eye_7"),
+        ("outcome", "retake", "dark"),
+        ("outcome", "not assessed", "eye_6"),
+        ("outcome", "error", "broken"),
+        ("grade", "unclear", "eye_7"),
         ("agreement", "cannot be judged", "eye_8"),
         ("grade", "DR0", "eye_9"),
     ):
@@ -221,6 +227,7 @@ def test_filters_filter_and_count(reader, report):
 
 def test_every_column_sorts_both_ways(reader):
     reader.open()
+    assert reader.find("[aria-sort=descending]").text.startswith("Outcome"), "the list comes sorted by it"
     found = {}
     for heading in reader.driver.find_elements(By.CSS_SELECTOR, "[data-sort]"):
         heading.click()
@@ -228,11 +235,12 @@ def test_every_column_sorts_both_ways(reader):
         heading.click()
         found[heading.get_attribute("data-sort")] = once
         assert reader.listed() != once
-    assert [name for name in found["name"] if "eye" in name] == ["eye_8", "eye_9", "eye_10"]
+    names = ["eye_6", "eye_7", "eye_8", "eye_9", "eye_10"]
+    assert [name for name in found["name"] if "eye" in name] == names
     assert found["grade"][:2] == ["eye_8", "eye_10"]
-    assert found["grade"][-2:] == ["dark", "broken"]
+    assert found["grade"][-1] == "broken"
     assert found["reference"][0] == "eye_10"
-    assert found["refer"][:3] == ["eye_8", "eye_10", "dark"]
+    assert found["outcome"][:4] == ["eye_8", "eye_10", "eye_7", "dark"]
     assert found["lesions"][0] == "eye_10"
     assert found["agreement"][1] == "eye_8"
 
@@ -240,7 +248,8 @@ def test_every_column_sorts_both_ways(reader):
 def test_keys_lead_through_the_photographs_and_back(reader):
     reader.open()
     reader.find("[data-sort=name]").click()
-    reader.choose("refer", "refer")
+    for outcome in ("refer", "retake"):
+        reader.choose("outcome", outcome)
     reader.run("document.activeElement.blur()")
     reader.press("j", Keys.ENTER)
     reader.wait(lambda: reader.title() == "dark")
@@ -264,13 +273,73 @@ def test_keys_lead_through_the_photographs_and_back(reader):
 
 def test_what_was_not_read_says_why(reader):
     reader.open("dark")
-    assert reader.find("#grade").text == "Ungradable"
-    assert reader.find("#refer .chip").text == "refer"
+    assert reader.find(".headline").text.split("\n") == ["Retake", "it cannot be read"]
+    assert reader.find("#outcome").text == "retake again"
     assert reader.find("#quality").text.endswith("it is too dark")
+    assert not reader.find("#odds").is_displayed()
     reader.open("broken")
-    assert reader.find("#grade").text == "Error"
+    assert reader.find("#grade").text == "Not read"
     assert "broken.jpg: not a picture" in reader.find("#error").text
-    assert reader.find("#refer").text == ""
+    assert reader.find("#outcome").text == ""
+
+
+def test_a_verdict_is_told_with_its_cuts_and_its_rule(reader):
+    reader.open("eye_10")
+    assert reader.find(".headline").text.split("\n") == ["DR2", "moderate non-proliferative"]
+    assert reader.find("#outcome").text == "refer exudates"
+    told = reader.find("#odds-told").text
+    assert "macular oedema at risk: 20 %" in told
+    assert "No referral below 15 %, refer from 20 %" in told
+    assert "sensitivity 95 % (93 to 97 %)" in reader.find("#rule").text.lower()
+    assert reader.find("#oedema").text == (
+        "Macular oedema is not judged; exudates near the fovea ask for a look."
+    )
+    assert "right eye · disc seen (98 %) · fovea seen (90 %)" in reader.find("#facts").text
+    reader.open("eye_8")
+    chips = reader.driver.find_elements(By.CSS_SELECTOR, "#outcome .chip")
+    assert [chip.text for chip in chips] == ["urgent", "refer"]
+    assert reader.find("#oedema").text == "Macular oedema is not judged."
+    reader.open("eye_6")
+    assert reader.find(".headline").text.split("\n") == ["Not assessed", "this model does not grade"]
+    assert not reader.find("#rule").is_displayed()
+
+
+def test_what_is_possible_is_dashed_and_switched_apart(reader):
+    reader.open("eye_7")
+    assert reader.find(".headline").text.split("\n") == ["DR0 – DR3", "the grade is unclear"]
+    assert reader.find("[data-lesion=HaEx] .amount").text == "none"
+    assert reader.find("[data-lesion=HaEx] .possible").text == "1"
+    both = reader.stage()
+    blue = np.array([0, 0, 255])
+    assert (np.abs(both - blue).max(axis=2) < 30).any()
+    reader.press("p")
+    without = reader.stage()
+    assert not (np.abs(without - blue).max(axis=2) < 30).any()
+    assert changed(both, without) > 20
+    reader.press("p")
+    assert changed(both, reader.stage()) == 0
+    reader.find("button.line").click()  # the sentence on what is possible
+    assert changed(both, reader.stage()) > 100
+    reader.open("eye_10")
+    assert not reader.find("#possible").is_displayed()
+
+
+def test_disc_and_fovea_are_marked_on_request(reader):
+    reader.open("eye_10")
+    plain = reader.stage()
+    reader.press("a")
+    marked = reader.stage()
+    assert changed(plain, marked) > 50
+    # In the box (80, 0, 480) the disc lies left of the middle, half way down, and is 60 wide.
+    rows, columns = np.nonzero(np.abs(plain - marked).max(axis=2) > 60)
+    side = min(marked.shape[0], marked.shape[1] + 70)
+    left = (marked.shape[1] + 70 - side) / 2
+    assert (columns.min() - left) / side == pytest.approx((200 - 80 - 30) / 480, abs=0.02)
+    assert (rows.max() - rows.min()) / side == pytest.approx(60 / 480, abs=0.02)
+    reader.find("#layer-marks").click()
+    assert changed(plain, reader.stage()) == 0
+    reader.open("eye_9")
+    assert not reader.find("#marks").is_displayed()
 
 
 def test_a_reading_that_is_missing_from_the_folder_is_named(reader, report):
@@ -296,7 +365,8 @@ def test_markup_in_a_name_stays_text(reader, report):
     odd = report.readings[-1].id
     reader.open()
     assert odd in reader.listed()
-    reader.run("[...document.querySelectorAll('.who a')].at(-1).click()")
+    place = reader.listed().index(odd)
+    reader.run(f"document.querySelectorAll('.who a')[{place}].click()")
     reader.wait(lambda: reader.run("return document.getElementById('title').textContent") == odd)
     reader.wait(lambda: reader.find("#panel").is_displayed())
     assert f"{odd}.jpg" in reader.run("return document.getElementById('facts').textContent")
@@ -304,7 +374,7 @@ def test_markup_in_a_name_stays_text(reader, report):
     assert reader.driver.title.startswith("<img src=x onerror=")
 
 
-@pytest.mark.parametrize("name", ["", "eye_10", "dark", "broken"])
+@pytest.mark.parametrize("name", ["", "eye_10", "eye_7", "dark", "broken"])
 def test_a_phone_needs_no_scrolling_sideways(reader, name):
     reader.open(name, width=390, height=844)
     assert reader.run("return document.documentElement.scrollWidth") == 390

@@ -25,7 +25,7 @@ def test_layers_planes_and_tables_agree(tmp_path, own):
     maps[CODES.index("iHE"), 62:64, 20:22] = 0.9  # a third of a pixel at 20
     photograph = np.full((own, own, 3), 120, np.uint8)
     view = View.of(photograph, 128, Box(0, 0, own))
-    seen = see(Subject("one", "one.png"), view, maps, (), Model("m", CODES, ANY, 0.5))
+    seen = see(Subject("one", "one.png"), view, maps, (), Model("m", CODES, ANY))
     outputs = Outputs(tmp_path)
     outputs.finish([outputs.write(seen)])
     planes = cv2.imread(str(tmp_path / "planes/one.png"), cv2.IMREAD_GRAYSCALE)

@@ -15,6 +15,8 @@ from retinalesion.report.page import script, write_report
 from retinalesion.report.pictures import photograph_folder, safe_name
 from retinalesion.report.rows import Rows, facets_of
 
+MARKUP = "<img src=x onerror=document.title='caught'>\"'&\u2028</script>"
+
 
 class Page(HTMLParser):
     """Tags with their attributes, and all text."""
@@ -66,12 +68,22 @@ def test_pictures_of_the_list_load_lazily(report, page):
 
 def test_every_reading_has_a_row_that_can_be_sorted_and_filtered(report, page):
     rows = [one for one in page.all("tr") if "data-name" in one]
-    assert [one["data-name"] for one in rows] == [safe_name(one.id) for one in report.readings]
-    assert [one["data-grade"] for one in rows] == ["DR2", "DR0", "DR4", "no grade", "", "DR1"]
-    assert [one["data-state"] for one in rows] == ["read", "read", "read", "ungradable", "error", "read"]
-    assert rows[0]["data-lesion"] == "MA|HaEx"
+    names = {safe_name(one.id): one.id for one in report.readings}
+    found = {names[one["data-name"]]: (one["data-outcome"], one["data-grade"]) for one in rows}
+    assert list(found.items()) == [  # the most pressing first, then the most probable
+        ("eye_8", ("urgent|refer", "DR4")),
+        ("eye_10", ("refer", "DR2")),
+        ("eye_7", ("uncertain", "DR1|unclear")),
+        ("dark", ("retake", "no grade")),
+        ("broken", ("error", "")),
+        ("eye_6", ("not assessed", "no grade")),
+        (MARKUP, ("no referral", "DR1")),
+        ("eye_9", ("no referral", "DR0")),
+    ]
+    assert rows[1]["data-lesion"] == "MA|HaEx"
+    assert rows[2]["data-lesion"] == "MA", "what is possible does not count"
     sorts = {one["data-sort"] for one in page.all("button") if "data-sort" in one}
-    assert sorts == {"name", "grade", "reference", "agreement", "refer", "lesions"}
+    assert sorts == {"name", "grade", "reference", "agreement", "outcome", "lesions"}
     for row in rows:
         for key in sorts - {"name"}:
             float(row[f"data-by-{key}"])
@@ -81,11 +93,13 @@ def test_choices_count_their_rows(report):
     rows = Rows(report.readings, lambda reading: None)
     counts = {facet.key: {one.value: one.amount for one in facet.choices} for facet in facets_of(rows)}
     assert counts == {
-        "grade": {"DR0": 1, "DR1": 1, "DR2": 1, "DR4": 1, "no grade": 1},
-        "refer": {"refer": 3, "no referral": 2},
-        "state": {"read": 4, "ungradable": 1, "error": 1},
-        "agreement": {"agrees": 2, "not graded": 1, "cannot be judged": 1, "below evidence": 1},
-        "lesion": {"MA": 1, "iHE": 1, "HaEx": 1, "CWS": 1},
+        "outcome": {
+            **{"urgent": 1, "refer": 2, "uncertain": 1, "retake": 1},
+            **{"error": 1, "not assessed": 1, "no referral": 2},
+        },
+        "grade": {"DR0": 1, "DR1": 2, "DR2": 1, "DR4": 1, "unclear": 1, "no grade": 2},
+        "agreement": {"agrees": 3, "not graded": 2, "cannot be judged": 1, "below evidence": 1},
+        "lesion": {"MA": 2, "iHE": 1, "HaEx": 1, "CWS": 1},
     }
 
 
@@ -102,11 +116,21 @@ def test_a_script_gets_findings_summed_up_and_its_pictures(report):
     name, values = called(report, report.readings[0])
     assert name == "eye_10"
     assert "findings" not in values
-    assert values["lesions"]["HaEx"] == {"count": 1, "pixels": 400, "share": 0.0004}
+    sums = {"pixels": 400, "share": 0.0004, "disc_areas": 0.01}
+    assert values["lesions"]["HaEx"] == {"count": 1, "possible": 0, **sums}
     layers = {"layers": ["MA", "HaEx"], "truth": ["MA"], "annotated": ["MA", "iHE"]}
-    assert values["pictures"] == {**layers, "camera": False}
+    assert values["pictures"] == {**layers, "possible": [], "camera": False}
     assert values["camera"] == {}
     assert called(report, report.readings[4])[1]["pictures"] is None
+
+
+def test_what_does_not_count_is_summed_up_apart(report):
+    (unclear,) = (one for one in report.readings if one.id == "eye_7")
+    values = called(report, unclear)[1]
+    nothing = {"pixels": 0, "share": 0, "disc_areas": 0}
+    assert values["lesions"]["HaEx"] == {"count": 0, "possible": 1, **nothing}
+    assert values["present"] == values["pictures"]["layers"] == ["MA"]
+    assert values["pictures"]["possible"] == ["HaEx"]
 
 
 def test_findings_on_the_cameras_spots_are_summed_up_apart(report):
@@ -131,7 +155,8 @@ def test_a_name_that_is_no_unicode_stops_no_report(tmp_path):
 
 def test_research_and_oedema_are_told_on_list_and_photograph(page):
     assert page.text.count("For research, not for diagnosis.") == 2
-    assert page.text.count("Macular oedema is not judged.") == 2
+    assert page.text.count("Macular oedema is not judged") == 2
+    assert page.text.count("Macular oedema is not judged; exudates near the fovea ask for a look.") == 1
 
 
 def test_written_again_a_report_holds_the_new_readings_only(tmp_path):

@@ -7,10 +7,12 @@ report.detail = (() => {
   let current = null;
 
   const percent = (share) => {
-    const value = share * 100;
-    if (value > 0 && value < 0.01) return "< 0.01 %";
-    return `${value.toFixed(value < 10 ? 2 : 1)} %`;
+    if (share > 0 && share < 0.001) return "< 0.1 %";
+    if (share < 1 && share > 0.999) return "> 99.9 %";
+    return `${(share * 100).toFixed(share >= 0.1 && share <= 0.99 ? 0 : 1)} %`;
   };
+
+  const areas = (sum) => (sum < 0.001 ? "< 0.001" : Number(sum.toPrecision(2)));
 
   const element = (kind, text, style = "") => {
     const made = document.createElement(kind);
@@ -20,21 +22,36 @@ report.detail = (() => {
   };
 
   const showVerdict = (reading) => {
-    const grade = find("grade");
-    const graded = reading.grade !== null;
-    const word = { error: "Error", ungradable: "Ungradable", read: "No grade" }[reading.state];
-    grade.textContent = graded ? `DR${reading.grade}` : word;
-    grade.className = graded ? `dr dr${reading.grade}` : `dr ${reading.state}`;
-    const bar = document.querySelector(`.bars [data-grade="${reading.grade}"]`);
-    find("grade-name").textContent = bar ? bar.title : "";
-    const refer = find("refer");
-    refer.replaceChildren();
-    if (reading.referable === null) return;
-    refer.append(
-      element("span", reading.referable ? "refer" : "no referral", `chip ${reading.referable ? "refer" : "calm"}`),
+    const { text, name, style } = reading.headline;
+    find("grade").textContent = text;
+    find("grade").className = `dr ${style}`;
+    find("grade-name").textContent = name;
+    const chips = reading.error ? [] : reading.outcomes;
+    find("outcome").replaceChildren(
+      ...chips.flatMap((outcome) => [element("span", outcome, `chip ${outcome.replaceAll(" ", "-")}`), " "]),
+      element("span", reading.outcome_reason, "text"),
     );
-    const unread = "what cannot be read is referred, never called healthy";
-    refer.append(element("span", reading.state === "ungradable" ? unread : reading.referable_reason, "text"));
+    const near = reading.evidence.some((said) => said.role === "macula");
+    const look = "; exudates near the fovea ask for a look";
+    find("oedema").textContent = `Macular oedema is not judged${near ? look : ""}.`;
+    showOdds(reading);
+  };
+
+  const showOdds = ({ cuts, referable_probability: probability }) => {
+    find("odds").hidden = !cuts;
+    if (!cuts) return;
+    const [low, high] = cuts;
+    const scale = find("odds").querySelector(".scale");
+    scale.style.cssText = `--low: ${low}; --high: ${high}; --at: ${probability}`;
+    const between = low < high ? ", between them uncertain" : "";
+    find("odds-told").textContent =
+      `Probability of DR2 or worse, or macular oedema at risk: ${percent(probability)}. ` +
+      `No referral below ${percent(low)}, refer from ${percent(high)}${between}.`;
+  };
+
+  const showRule = (reading) => {
+    find("rule").hidden = !reading.rule.length;
+    find("rule").querySelector("ul").replaceChildren(...reading.rule.map((told) => element("li", told, "text")));
   };
 
   const showProbabilities = (reading) => {
@@ -52,7 +69,8 @@ report.detail = (() => {
   };
 
   const line = (said, reading) => {
-    const lights = said.lesions.filter((code) => reading.pictures?.layers.includes(code));
+    const { layers = [], possible = [] } = reading.pictures || {};
+    const lights = said.lesions.filter((code) => layers.includes(code) || possible.includes(code));
     const item = document.createElement("li");
     const body = document.createElement(lights.length ? "button" : "div");
     body.className = `line ${said.role.replaceAll(" ", "-")}`;
@@ -95,56 +113,55 @@ report.detail = (() => {
 
   const showLesions = (reading) => {
     const pictures = reading.pictures;
-    const asides = Object.keys(reading.camera).length;
-    const anything = reading.state === "read" || reading.present.length || asides || pictures?.annotated.length;
-    find("lesions").hidden = !pictures || !anything;
+    const read = !reading.error && !reading.outcomes.includes("retake");
+    const found = Object.keys(reading.lesions).length || Object.keys(reading.camera).length;
+    find("lesions").hidden = !pictures || !(read || found || pictures.annotated.length);
     const unlearned = [];
     for (const row of document.querySelectorAll(".layers [data-lesion]")) {
       const code = row.dataset.lesion;
       const learned = reading.learned.includes(code);
-      const found = reading.lesions[code];
+      const lesion = reading.lesions[code];
       const marked = pictures?.truth.includes(code);
       const asked = pictures?.annotated.includes(code);
       const amount = row.querySelector(".amount");
-      const unread = reading.state === "read" ? "none" : "–";
-      amount.textContent = found ? `${found.count} · ${percent(found.share)}` : learned ? unread : "not learned";
-      amount.title = found ? `${found.pixels} pixels` : "";
+      const none = learned ? (read ? "none" : "–") : "not learned";
+      const sized = lesion?.disc_areas > 0 ? ` · ${areas(lesion.disc_areas)}` : "";
+      amount.textContent = lesion?.count ? `${lesion.count}${sized}` : none;
+      amount.title = lesion?.count ? `${lesion.pixels} pixels, ${percent(lesion.share)} of the field` : "";
+      row.querySelector("td.possible").textContent = lesion?.possible || "";
       row.querySelector(".truth .quiet").textContent = marked ? "" : asked ? "none" : "–";
-      row.classList.toggle("absent", !found);
+      row.classList.toggle("absent", !lesion?.count);
       row.hidden = !learned && !asked;
       if (!learned) unlearned.push(row.querySelector("label span").textContent);
     }
+    find("possible").hidden = !pictures?.possible.length;
+    find("marks").hidden = !pictures || !Object.keys(reading.marks).length;
     find("unlearned").textContent = unlearned.length ? `Not learned by this model: ${unlearned.join(", ")}.` : "";
   };
 
   const showProblems = (reading) => {
     find("error").hidden = !reading.error;
     find("error").querySelector("p").textContent = reading.error;
-    const reasons = reading.state === "ungradable" ? reading.quality.reasons : [];
-    find("quality").hidden = !reasons.length;
-    find("quality").querySelector("ul").replaceChildren(...reasons.map((reason) => element("li", reason)));
+    find("quality").hidden = !reading.reasons.length;
+    find("quality").querySelector("ul").replaceChildren(...reading.reasons.map((reason) => element("li", reason)));
     const unseen = find("unseen");
     unseen.hidden = Boolean(reading.pictures);
     unseen.textContent = reading.error ? "This photograph could not be read." : "No picture of it in this report.";
     find("stage").classList.toggle("empty", !reading.pictures);
   };
 
-  const showFacts = (reading) => {
-    const size = reading.width ? `${reading.width} × ${reading.height} pixels` : "";
-    find("facts").textContent = [reading.file, size, reading.model].filter(Boolean).join(" · ");
-  };
-
   const show = (name) => {
     const reading = received.get(name);
     find("detail").classList.remove("loading");
-    report.layers.open(name, reading.pictures);
+    report.layers.open(name, reading.pictures, reading.marks);
     showVerdict(reading);
     showProblems(reading);
     showProbabilities(reading);
     showEvidence(reading);
     showLesions(reading);
     showCamera(reading);
-    showFacts(reading);
+    showRule(reading);
+    find("facts").textContent = reading.facts.join(" · ");
     report.stage.reset();
   };
 
@@ -161,9 +178,9 @@ report.detail = (() => {
     loader.onerror = () => {
       loader.remove();
       const words = `${loader.getAttribute("src")} is missing from this report's folder.`;
-      const none = { grade: null, referable: null, truth_grade: null, pictures: null };
-      const empty = { lesions: {}, camera: {}, learned: [], present: [], evidence: [], grade_probabilities: [] };
-      report.receive(name, { ...none, ...empty, state: "error", error: words });
+      const lists = { learned: [], evidence: [], grade_probabilities: [], outcomes: [], reasons: [], rule: [], facts: [] };
+      const none = { headline: { text: "Missing", name: "", style: "error" }, truth_grade: null, cuts: null };
+      report.receive(name, { ...none, ...lists, lesions: {}, camera: {}, marks: {}, pictures: null, error: words });
     };
     document.head.append(loader);
   };

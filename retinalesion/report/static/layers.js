@@ -1,4 +1,5 @@
-// Layers of lesions, and of what lies on the camera's spots, above the photograph: switch, fade, light up.
+// Layers above the photograph: lesions (dashed where they do not count), what lies on the camera's spots, and
+// marks of disc and fovea. Switch, fade, light up.
 "use strict";
 
 report.layers = (() => {
@@ -11,8 +12,14 @@ report.layers = (() => {
     code: row.dataset.lesion,
     model: row.querySelector(".switch:not(.truth) input"),
     truth: row.querySelector(".truth input"),
+    has: {}, // layers by kind
+    pictures: {}, // those of them that were fetched
   }));
+  const kinds = ["possible", "model", "truth"]; // the first lies lowest
   const camera = document.getElementById("layer-camera");
+  const possible = document.getElementById("layer-possible");
+  const marks = document.getElementById("layer-marks");
+  const drawn = document.getElementById("marked");
   let cameraPicture = null;
   let folder = ""; // of the photograph's pictures
   let pinned = null; // the line of evidence that stays lit
@@ -28,22 +35,47 @@ report.layers = (() => {
     return image;
   };
 
-  // A truth layer is fetched when it is first asked for.
+  // A layer is fetched when it is first asked for.
+  const fetched = (entry, kind) => {
+    if (entry.has[kind] && !entry.pictures[kind]) {
+      const prefix = kind === "model" ? "" : `${kind}-`;
+      entry.pictures[kind] = picture(`${folder}/${prefix}${entry.code}.png`, `layer ${kind}`);
+    }
+    return entry.pictures[kind];
+  };
+
+  // A ring around the disc, a cross on the fovea; places are shares of the picture's side.
+  const mark = ({ disc, fovea }) => {
+    for (const ring of drawn.querySelectorAll("circle")) {
+      const [x, y, diameter] = disc || [0, 0, 0];
+      ring.setAttribute("transform", `translate(${x} ${y})`);
+      ring.setAttribute("r", disc ? diameter / 2 || 0.01 : 0);
+    }
+    for (const cross of drawn.querySelectorAll("path")) {
+      const [x, y] = fovea || [-1, -1]; // out of the picture
+      cross.setAttribute("transform", `translate(${x} ${y})`);
+    }
+    sheet.append(drawn);
+  };
+
   const show = () => {
     for (const entry of entries) {
-      for (const [kind, box] of [["model", entry.model], ["truth", entry.truth]]) {
-        if (box.checked && !entry[`${kind}Picture`]) {
-          const name = kind === "truth" ? `truth-${entry.code}` : entry.code;
-          entry[`${kind}Picture`] = picture(`${folder}/${name}.png`, `layer ${kind}`);
-        }
-        entry[`${kind}Picture`]?.classList.toggle("on", box.checked);
+      const on = {
+        possible: entry.model.checked && possible.checked,
+        model: entry.model.checked,
+        truth: entry.truth.checked,
+      };
+      for (const kind of kinds) {
+        if (on[kind]) fetched(entry, kind);
+        entry.pictures[kind]?.classList.toggle("on", on[kind]);
       }
     }
     cameraPicture?.classList.toggle("on", camera.checked);
+    drawn.classList.toggle("on", marks.checked);
     stage.style.setProperty("--fade", fade.value / 100);
   };
 
-  const open = (name, pictures) => {
+  const open = (name, pictures, places) => {
     folder = `photographs/${name}`;
     sheet.replaceChildren();
     pin(null);
@@ -51,11 +83,20 @@ report.layers = (() => {
     camera.disabled = !pictures?.camera;
     camera.checked = !camera.disabled;
     cameraPicture = camera.checked ? picture(`${folder}/camera.png`, "layer camera") : null; // below all others
+    possible.disabled = !pictures?.possible.length;
+    possible.checked = !possible.disabled;
+    marks.disabled = !pictures || !Object.keys(places).length;
+    marks.checked = false;
+    mark(places);
     for (const entry of entries) {
-      entry.modelPicture = null;
-      entry.truthPicture = null;
-      entry.model.disabled = !pictures?.layers.includes(entry.code);
-      entry.truth.disabled = !pictures?.truth.includes(entry.code);
+      entry.pictures = {};
+      entry.has = {
+        possible: pictures?.possible.includes(entry.code),
+        model: pictures?.layers.includes(entry.code),
+        truth: pictures?.truth.includes(entry.code),
+      };
+      entry.model.disabled = !entry.has.model && !entry.has.possible;
+      entry.truth.disabled = !entry.has.truth;
       entry.model.checked = !entry.model.disabled;
       entry.truth.checked = false;
     }
@@ -69,10 +110,10 @@ report.layers = (() => {
     stage.classList.toggle("lit", lit.length > 0);
     for (const entry of entries) {
       const on = lit.includes(entry);
-      if (on && !entry.modelPicture) {
-        entry.modelPicture = picture(`${folder}/${entry.code}.png`, "layer model");
+      for (const kind of ["possible", "model"]) {
+        if (on) fetched(entry, kind);
+        entry.pictures[kind]?.classList.toggle("lit", on);
       }
-      entry.modelPicture?.classList.toggle("lit", on);
       entry.row.classList.toggle("lit", on);
     }
   };
@@ -112,7 +153,7 @@ report.layers = (() => {
   };
 
   fade.addEventListener("input", show);
-  camera.addEventListener("change", show);
+  for (const box of [camera, possible, marks]) box.addEventListener("change", show);
   for (const entry of entries) {
     entry.model.addEventListener("change", show);
     entry.truth.addEventListener("change", show);
@@ -125,5 +166,7 @@ report.layers = (() => {
     toggleAll,
     toggle: (number) => toggle(entries[number - 1]?.model),
     toggleCamera: () => toggle(camera),
+    togglePossible: () => toggle(possible),
+    toggleMarks: () => toggle(marks),
   };
 })();

@@ -45,6 +45,8 @@
     f: report.layers.toggleFade,
     t: () => report.layers.toggleAll("truth"),
     c: report.layers.toggleCamera,
+    p: report.layers.togglePossible,
+    a: report.layers.toggleMarks,
     0: () => report.layers.toggleAll("model"),
     "+": () => report.stage.zoom(1.5),
     "=": () => report.stage.zoom(1.5),
