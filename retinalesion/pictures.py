@@ -101,10 +101,10 @@ def outline(
     """
     width = max(1, round(max(plane.shape) / 550))
     inner = cv2.dilate(plane.astype(np.uint8), _round_brush(2 if dashed else 1))
-    outer = cv2.dilate(inner, _round_brush(width))
+    outer = np.asarray(cv2.dilate(inner, _round_brush(width)), np.uint8)
     line = outer - inner
     if dashed:
-        line &= ~_gaps(outer, width)
+        line = np.minimum(line, 1 - _gaps(outer, width))
     dark = np.dot(colour, (0.3, 0.59, 0.11)) < _DARK
     casing = cv2.dilate(line, _round_brush(1)) - line if dark else np.zeros_like(line)
     return line > 0, (casing > 0) & (inner == 0)
