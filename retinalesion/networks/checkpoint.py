@@ -8,21 +8,23 @@ anywhere: reading them runs no code, and takes no more memory than they are larg
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from retinalesion.data.prints import NONE, Prints, unpacked
 from retinalesion.errors import UserError
 from retinalesion.files import replace_file
 
 FORMAT = 1
 EXPORTED = ".safetensors"
 NETWORK = "network."  # where a task's state dict keeps its network
+PRINTS = ("photographs", "earlier_photographs")  # that trained it, and what it began with
 PLACES = ("weights", "lesion_net")  # files that a checkpoint needs no more; their paths are nobody's business
 RUNS = Path("runs")
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")  # under which others keep their tensors
@@ -68,6 +70,24 @@ class Checkpoint:
     def step(self) -> int:
         """Optimizer steps done; 0 where the file does not say."""
         return int(self.contents.get("global_step", 0))
+
+    @property
+    def prints(self) -> Prints:
+        """Of all photographs of which its answers are too good.
+
+        Raises:
+            UserError: what it keeps of them is damaged.
+        """
+        try:
+            return NONE.union(*(unpacked(self.about.get(name, "")) for name in PRINTS))
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f"{self.file}: the list of photographs that trained it is damaged. Take another copy."
+            ) from error
+
+    def with_rule(self, rule: Mapping[str, Any]) -> Self:
+        """The same network with another rule, as `retinalesion.reading.rule` has it in plain values."""
+        return replace(self, contents={**self.contents, "retinalesion": {**self.about, "rule": dict(rule)}})
 
     def tensors(self, place: str = "") -> dict[str, Tensor]:
         """Those of the network or of a part of it, named as the part names them.
@@ -197,6 +217,7 @@ def require_ours(contents: Mapping[str, Any], called: str = "This checkpoint") -
     state = contents.get("state_dict")
     if not (
         all(isinstance(about.get(key), str) for key in ("stage", "fingerprint"))
+        and isinstance(about.get("rule", {}), Mapping)
         and isinstance(settings, Mapping)
         and all(isinstance(key, str) and key for key in settings)
         and isinstance(settings.get("network"), str)
@@ -224,8 +245,20 @@ def _write(contents: Mapping[str, Any], file: Path) -> None:
         raise why if isinstance(why, OSError) else OSError(str(error).splitlines()[0]) from error
 
 
+def write_as_called(checkpoint: Checkpoint, file: Path) -> None:
+    """Write a checkpoint as the ending of the file says: ``.safetensors`` to give away, else ``.ckpt``.
+
+    Raises:
+        UserError: the place cannot be written or is full.
+    """
+    if file.suffix == EXPORTED:
+        export(checkpoint, file)
+    else:
+        write_checkpoint(checkpoint.contents, file)
+
+
 def export(checkpoint: Checkpoint, file: Path, side: int | None = None) -> None:
-    """Write a file to give away: tensors in float16, and the settings as JSON.
+    """Write a file to give away: tensors in float16, the settings and what is known of it as JSON.
 
     Args:
         checkpoint: whose network is to be given away.

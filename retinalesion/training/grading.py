@@ -12,6 +12,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from retinalesion import scores
 from retinalesion.data.batch import Batch
 from retinalesion.data.datamodule import FundusDataModule
+from retinalesion.data.prints import ids_among, in_short
 from retinalesion.errors import UserError
 from retinalesion.lesions import GRADES, NO_GRADE
 from retinalesion.networks.base import GuidedGrader, ImageNetwork, answer, maps_in, taught
@@ -22,7 +23,7 @@ from retinalesion.training.callbacks.grade_tables import GradeTables
 from retinalesion.training.counts import LesionCounts, as_read, count_photographs
 from retinalesion.training.metrics import require_finite_output
 from retinalesion.training.rows import GradeRow, PhotographRow
-from retinalesion.training.seen import Seen, ids_among, in_short
+from retinalesion.training.seen import Seen
 from retinalesion.training.task import Task
 
 

@@ -1,22 +1,15 @@
 """What trained a network: its store, and of each photograph eight bytes of the file's sha256."""
 
-import re
-from base64 import b64decode, b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
 from retinalesion.data.datamodule import FundusDataModule
+from retinalesion.data.prints import NONE, Prints, packed, prints_of, unpacked
 from retinalesion.data.splits import Fold
-from retinalesion.data.store import Row
 from retinalesion.errors import UserError
-
-Prints = frozenset[str]  # sixteen hexadecimal digits each
-NONE: Prints = frozenset()
-SHOWN = 5  # ids in a message
-
-_IS_PRINT = re.compile(r"[0-9a-f]{16}")
+from retinalesion.networks.checkpoint import PRINTS
 
 
 @dataclass(frozen=True)
@@ -49,8 +42,7 @@ class Seen:
             return cls(earlier=earlier)
         store = data.store
         name = f"{store.path.absolute().name} ({store.info['source']})"
-        trained = frozenset(filter(_IS_PRINT.fullmatch, map(_print_of, data.rows("train"))))
-        return cls(store.fingerprint, name, trained, earlier, data.assigned)
+        return cls(store.fingerprint, name, prints_of(data.rows("train")), earlier, data.assigned)
 
     @classmethod
     def kept_in(cls, about: Mapping[str, Any]) -> Self:
@@ -59,7 +51,7 @@ class Seen:
         Args:
             about: what a checkpoint says of the training.
         """
-        trained, earlier = (_unpacked(about.get(n, "")) for n in ("photographs", "earlier_photographs"))
+        trained, earlier = (unpacked(about.get(name, "")) for name in PRINTS)
         fold = None
         with suppress(ValueError):
             fold = Fold.told(about.get("folds"))
@@ -67,12 +59,13 @@ class Seen:
 
     def kept(self) -> dict[str, Any]:
         """As a checkpoint keeps it: eight bytes a photograph, base64; and its fold, if it has one."""
+        trained, earlier = PRINTS
         return {
             **({"folds": self.fold.kept()} if self.fold else {}),
             "fingerprint": self.fingerprint,
             "store": self.store,
-            "photographs": _packed(self.trained),
-            "earlier_photographs": _packed(self.earlier),
+            trained: packed(self.trained),
+            earlier: packed(self.earlier),
         }
 
     def require_same(self, other: "Seen") -> None:
@@ -107,27 +100,3 @@ class Seen:
         if not one_store and self.fold.assignment != other.fold.assignment:
             return ""
         return f"{self.fold}, and this is {other.fold}"
-
-
-def ids_among(rows: Sequence[Row], prints: Prints) -> list[str]:
-    """Ids of the photographs that have one of these prints."""
-    return [row.id for row in rows if _print_of(row) in prints]
-
-
-def in_short(ids: Sequence[str]) -> str:
-    """Some ids for a message."""
-    more = len(ids) - SHOWN
-    return ", ".join(ids[:SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def _print_of(row: Row) -> str:
-    return row.sha256[:16].lower()
-
-
-def _packed(prints: Iterable[str]) -> str:
-    return b64encode(bytes.fromhex("".join(sorted(prints)))).decode()
-
-
-def _unpacked(text: str) -> Prints:
-    digits = b64decode(text).hex()
-    return frozenset(digits[i : i + 16] for i in range(0, len(digits), 16))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from retinalesion.data.batch import Batch
 from retinalesion.data.datamodule import FundusDataModule
+from retinalesion.data.prints import Prints, ids_among, in_short
 from retinalesion.data.quality import Limits, limits_of, measure
 from retinalesion.data.store import Row, Store
 from retinalesion.errors import UserError
@@ -26,7 +27,7 @@ from retinalesion.training.callbacks.tables import TestTables
 from retinalesion.training.contract import Optimizer, Stage, data_of
 from retinalesion.training.rows import BY_PIXEL, Scores
 from retinalesion.training.schedule import cosine, schedule
-from retinalesion.training.seen import Prints, Seen, ids_among, in_short
+from retinalesion.training.seen import Seen
 
 LOOKED_AT = 200  # training photographs, evenly drawn, whose quality sets the limits
 
@@ -66,6 +67,7 @@ class Task(LightningModule):
         self.seen_side = 0  # of the latest test
         self.cost: dict[str, float | None] = {}  # of the network, likewise
         self.quality_limits: Limits = {}  # of photographs like those that it was trained on
+        self.rule: dict[str, Any] = {}  # fitted on this very network's readings; a fit makes it another
 
     @property
     def learned(self) -> Tensor:
@@ -77,7 +79,7 @@ class Task(LightningModule):
         """The network with what has to be known to use it; what it answers is what is predicted."""
         name = f"{self.hparams['network']} on {self.hparams['encoder']}"
         flips = bool(self.hparams.get("flips"))
-        return Trained(self.network, name, self.trained_side, self.quality_limits, flips)
+        return Trained(self.network, name, self.trained_side, self.quality_limits, flips, self.rule)
 
     @property
     def store_fingerprint(self) -> str:
@@ -124,6 +126,9 @@ class Task(LightningModule):
             UserError: it does not, or as `begin` raises.
         """
         data = self.data
+        if self.rule:
+            rank_zero_info("The checkpoint's rule suits the network as it was: what this fit makes has none.")
+            self.rule = {}
         if self.trainer.ckpt_path is not None:  # known by now, but not yet in `setup`
             self.seen.require_same(Seen.of(data))
             return
@@ -223,6 +228,7 @@ class Task(LightningModule):
             **self.seen.kept(),
             "side": self.trained_side,
             "quality": {name: list(limits) for name, limits in self.quality_limits.items()},
+            **({"rule": self.rule} if self.rule else {}),
         }
         name = f"{type(self).__module__}.{type(self).__qualname__}"
         checkpoint.get("hyper_parameters", {}).setdefault("_class_path", name)
@@ -238,6 +244,7 @@ class Task(LightningModule):
         self.stage, self.trained_side = ours["stage"], ours.get("side", 0)
         self.seen, self.is_new = Seen.kept_in(ours), False
         self.quality_limits = {name: (low, high) for name, (low, high) in ours.get("quality", {}).items()}
+        self.rule = dict(ours.get("rule", {}))
 
     def log_score(self, name: str, value: float, prog_bar: bool = False) -> None:
         """Log what all processes have computed from the counts of all, at the end of an epoch."""

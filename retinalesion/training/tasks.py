@@ -35,6 +35,6 @@ def task_from(checkpoint: Checkpoint) -> Task:
         task.on_load_checkpoint(checkpoint.contents)
         task.load_state_dict(checkpoint.contents["state_dict"], strict=False)
         task.network.load_state_dict(checkpoint.tensors())
-    except (TypeError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{checkpoint.file}: does not hold the network that it names ({error}).") from error
     return task

@@ -11,7 +11,8 @@ from lightning.pytorch import Trainer
 from retinalesion.data.datamodule import FundusDataModule
 from retinalesion.data.store import Store, write_tables
 from retinalesion.errors import UserError
-from retinalesion.networks.checkpoint import export, read_checkpoint
+from retinalesion.networks.checkpoint import export, read_checkpoint, write_as_called
+from retinalesion.networks.tables import trained_from
 from retinalesion.training.grading import GradingTask
 from retinalesion.training.seen import Seen
 from retinalesion.training.segmentation import SegmentationTask
@@ -201,3 +202,31 @@ def test_a_grader_knows_the_photographs_of_its_lesion_network(trained, drawn_sto
     task.seen = replace(task.seen, trained=frozenset())
     (told,) = warned(task, data(drawn_store, truth="grade", evaluate="train"), tmp_path)
     assert told.startswith("10 of the 10 photographs tested trained this network, or the lesion network")
+
+
+def with_rule(file, folder):
+    """The same network with a rule, as files of both kinds keep it."""
+    checkpoint = read_checkpoint(file).with_rule({"format": 1})
+    files = [folder / f"ruled{ending}" for ending in (".ckpt", ".safetensors")]
+    for one in files:
+        write_as_called(checkpoint, one)
+    return files
+
+
+def test_a_rule_goes_where_its_network_goes(trained, drawn_store, tmp_path):
+    for file in with_rule(trained, tmp_path):
+        assert read_checkpoint(file).prints == prints(drawn_store, "train")
+        export(read_checkpoint(file), tmp_path / "given.safetensors")
+        for one in (file, tmp_path / "given.safetensors"):
+            task = task_from(read_checkpoint(one))
+            assert task.trained.rule == trained_from(read_checkpoint(one)).rule == {"format": 1}
+
+
+def test_a_fit_drops_the_rule_of_what_it_goes_on_from_or_begins_with(trained, drawn_store, tmp_path):
+    ruled, given = with_rule(trained, tmp_path)
+    begun = fit(tmp_path / "begun", lesion_task(str(given)), data(drawn_store))
+    task = lesion_task()
+    went_on = fit(tmp_path / "run", task, data(drawn_store), 2, ruled)
+    for one in (begun, went_on):
+        assert "rule" not in read_checkpoint(one).about
+    assert not task.trained.rule
