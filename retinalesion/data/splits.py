@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -130,7 +130,7 @@ def too_few(photographs: Sequence[Photograph], alike: Iterable[tuple[str, str]])
     )
 
 
-def folds_of(store: Store, count: int) -> dict[str, int]:
+def folds_of(store: Store, count: int, ids: Collection[str] | None = None) -> dict[str, int]:
     """The fold, from 0, of every photograph of ``train`` and ``val``; those of other splits are in none.
 
     Photographs of one patient or group, twins and second shots stay together. The largest groups are dealt
@@ -140,16 +140,19 @@ def folds_of(store: Store, count: int) -> dict[str, int]:
     Args:
         store: to part.
         count: of folds.
+        ids: of the photographs to part, for whatever else is fitted and judged in turns.
 
     Raises:
         UserError: there are fewer groups than folds.
     """
-    rows = {row.id: row for row in store.rows if row.split in ("train", "val")}
+    rows = {
+        row.id: row for row in store.rows if (row.split in ("train", "val") if ids is None else row.id in ids)
+    }
     groups = groups_in(store, rows)
     if len(groups) < count:
         raise UserError(
-            f"{store.path}: {count} folds need {count} patients or groups to train and validate with; "
-            f"there are {len(groups)}."
+            f"{store.path}: {count} folds need {count} patients or groups"
+            f"{' to train and validate with' if ids is None else ''}; there are {len(groups)}."
         )
     brought = {group: _kinds(rows[id] for id in group) for group in groups}
     total = sum(brought.values(), Counter[str]())
