@@ -29,6 +29,7 @@ COMMANDS = {
     "predict": Command("fit", "read the photographs of a store, on one process or many"),
     "camera": Command("camera", "photographs -> the camera's own spots (dust), for analyze --camera"),
     "analyze": Command("analyze", "photographs -> lesions, grade, evidence and a report"),
+    "calibrate": Command("calibrate", "graded photographs of your own -> a checkpoint with a rule for them"),
     "compare": Command("compare", "tested runs -> the paper's tables, with intervals and tests"),
     "export": Command("export", "a trained network -> one small file to give away"),
     "demo": Command("demo", "all of it on drawn photographs, in some minutes"),

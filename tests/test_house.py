@@ -164,6 +164,7 @@ def test_only_one_file_opens_checkpoints(file):
         "from retinalesion.cli import main; main(['prepare', '--help'])",
         "from retinalesion.cli import main; main(['analyze', '--help'])",
         "from retinalesion.cli import main; main(['camera', '--help'])",
+        "from retinalesion.cli import main; main(['calibrate', '--help'])",
         "import retinalesion.commands.compare, retinalesion.compare.page",
         "import retinalesion.data.camera, retinalesion.data.spots, retinalesion.commands.camera",
     ],

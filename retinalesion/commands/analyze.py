@@ -1,15 +1,13 @@
 """``retinalesion analyze PHOTOGRAPHS...``: lesion maps, grade, evidence and a report, of any photographs."""
 
-import shlex
-import signal
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from jsonargparse import ArgumentParser
 
+from retinalesion.commands.stops import told_how_to_go_on
 from retinalesion.data.store import SPLITS
 from retinalesion.errors import UserError
 
@@ -24,19 +22,8 @@ def main(name: str, arguments: Sequence[str]) -> None:
         SystemExit: with 130 on Ctrl-C, with 143 on SIGTERM.
     """
     given = _parser(name).parse_args(list(arguments))
-    before = signal.signal(signal.SIGTERM, _terminated)
-    try:
+    with told_how_to_go_on(name, arguments):
         _analyze(given)
-    except (KeyboardInterrupt, SystemExit) as stop:
-        line = shlex.join(["retinalesion", name, *(word for word in arguments if word != "--fresh")])
-        print(f"Go on with: {line}", file=sys.stderr)
-        raise SystemExit(130 if isinstance(stop, KeyboardInterrupt) else stop.code) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _terminated(*_: Any) -> NoReturn:
-    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _parser(name: str) -> ArgumentParser:

@@ -1,6 +1,6 @@
 """A rule from cases, and what such rules say of cases that they never saw."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -56,13 +56,13 @@ def fit(cases: Sequence[Case], choices: Choices = SHIPPED) -> Rule:
     score = _out_of_fold(graded, choices)
     referable, steps = _fit_models(graded, choices)
     ill = np.array([bool(case.referable) for case in graded])
-    slope = _slope(score, ill)
+    slope = slope_of(score, ill)
     roc = roc_of(score * slope.weights["score"] + slope.bias, ill)
     return Rule(
         second_look=fit_second_look(cases, learned, choices.figures) if choices.figures else {},
         points=points,
         macula=fit_macula(looked),
-        referable=_stretched(referable, slope),
+        referable=stretched(referable, slope),
         steps=steps,
         low=roc.cut_of_sensitivity(SENSITIVITY),
         high=roc.cut_of_specificity(SPECIFICITY),
@@ -73,10 +73,20 @@ def fit(cases: Sequence[Case], choices: Choices = SHIPPED) -> Rule:
 
 def judged(cases: Sequence[Case], choices: Choices = SHIPPED) -> list[Reading]:
     """What is said of each case by a rule that was fitted on the other folds alone; in the same order."""
+    return judged_by(cases, lambda others: fit(others, choices))
+
+
+def judged_by(cases: Sequence[Case], rule_of: Callable[[Sequence[Case]], Rule]) -> list[Reading]:
+    """The same of rules that are made otherwise.
+
+    Args:
+        cases: in two folds at least.
+        rule_of: what makes a rule of cases.
+    """
     told: dict[int, Reading] = {}
     places = {id(case): place for place, case in enumerate(cases)}
     for fold in folds_in(cases):
-        rule = fit(without(cases, fold), choices)
+        rule = rule_of(without(cases, fold))
         for case in within(cases, fold):
             told[places[id(case)]] = said(case, rule)
     return [told[place] for place in range(len(cases))]
@@ -124,13 +134,14 @@ def _out_of_fold(cases: Sequence[Case], choices: Choices) -> Array:
     return score
 
 
-def _slope(score: Array, ill: NDArray[np.bool_]) -> Logistic:
+def slope_of(score: Array, ill: NDArray[np.bool_]) -> Logistic:
     """What brings the score out of fold to a probability: one that was fitted is too sure of itself."""
     model = fitted({"score": score}, ill, ridge=1e-3, rising=("score",))
     return model if model.weights else Logistic(model.bias, {"score": 0.0})
 
 
-def _stretched(model: Logistic, slope: Logistic) -> Logistic:
+def stretched(model: Logistic, slope: Logistic) -> Logistic:
+    """A model whose logits are brought to other ones, as `slope_of` tells."""
     by = slope.weights["score"]
     weights = {name: weight * by for name, weight in model.weights.items()}
     return replace(model, bias=slope.bias + by * model.bias, weights=weights)

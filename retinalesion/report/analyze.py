@@ -87,12 +87,11 @@ def analyze(
     outputs = Outputs(Path(out).absolute(), probabilities)
     folder = BatchFolder(Path(out))
     own = Part.named(part) if part else None
-    if not 1 <= workers <= cores():
-        raise UserError(f"--workers {workers}: name 1 to {cores()}, as many as this machine gives cores.")
+    require_cores(workers)
     folder.require_ours()
     wish = _wish(sensitivity, prevalence)
     items = listed(photographs, split, Path(out))
-    known = _known_spots(camera, items)
+    known = known_spots(camera, items)
     weights = find(checkpoint) if checkpoint else box()
     files = [(item.id, Path(item.file)) for item in items if not item.row]
     cameras = Cameras.of_files(folder.work.absolute(), files) if camera == "auto" else None
@@ -117,17 +116,17 @@ def analyze(
                 parts.enter_context(locked(one.folder(folder.work)))
             if not _is_whole(batch, asked, fresh):
                 _begin(batch, asked, fresh)
-                _run(batch, _workers(job, workers, cluster))
+                batch.run(workers_for(job, workers, cluster))
         return Readings(folder.path / LINES)
     with _patient(folder.path):
         if _is_whole(batch, asked, fresh):
             return Readings(folder.path / LINES)
         _begin(batch, asked, fresh)
     with locked(own.folder(folder.work)):
-        _run(batch, _workers(job, workers, cluster))
+        batch.run(workers_for(job, workers, cluster))
     with _patient(folder.path):
         if all_read(folder.work, len(items)) and not folder.is_whole(asked):
-            _run(batch._replace(part=None), nullcontext())
+            batch._replace(part=None).run(nullcontext())
     return Readings(folder.path / LINES if folder.is_whole(asked) else batch.lines)
 
 
@@ -145,7 +144,22 @@ def _wish(sensitivity: float | None, prevalence: float | None) -> Wish:
     return wish
 
 
-def _workers(job: Job, count: int, cluster: str | None) -> AbstractContextManager[Workers | None]:
+def require_cores(workers: int) -> None:
+    """See that there are not more processes than cores.
+
+    Raises:
+        UserError: there are.
+    """
+    if not 1 <= workers <= cores():
+        raise UserError(f"--workers {workers}: name 1 to {cores()}, as many as this machine gives cores.")
+
+
+def workers_for(job: Job, count: int, cluster: str | None = None) -> AbstractContextManager[Workers | None]:
+    """Who reads: this process alone, several, or a cluster; as `analyze` takes them.
+
+    Raises:
+        UserError: there is no such cluster.
+    """
     if cluster:
         return Cluster(job, cluster, job.outputs.folder / MARK)
     return nullcontext() if count == 1 else Processes(job, count)
@@ -174,17 +188,6 @@ def _begin(batch: Batch, asked: Mapping[str, Any], fresh: bool) -> None:
         write_cameras(folder.path / FILE, batch.known.maps)
 
 
-def _run(batch: Batch, workers: AbstractContextManager[Workers | None]) -> None:
-    try:
-        with workers as those:
-            batch.read(those)
-            if not batch.part:
-                batch.conclude(those)
-    except BaseException:  # whatever ends it: what has been read is kept
-        batch.leave()
-        raise
-
-
 @contextmanager
 def _patient(folder: Path) -> Iterator[None]:
     """Have the folder to oneself; other parts have it for moments, or to put all together."""
@@ -201,7 +204,7 @@ def _patient(folder: Path) -> Iterator[None]:
         yield
 
 
-def _known_spots(camera: Path | str, items: Sequence[Item]) -> Known:
+def known_spots(camera: Path | str, items: Sequence[Item]) -> Known:
     """The maps that are known before anything is read: of a file, else of the stores.
 
     Raises:

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from functools import partial
 from itertools import repeat
 from pathlib import Path
@@ -48,6 +48,7 @@ class Batch(NamedTuple):
     items: Sequence[Item]
     known: Known
     part: Part | None = None
+    command: str = "analyze"
 
     @property
     def lines(self) -> Path:
@@ -66,6 +67,21 @@ class Batch(NamedTuple):
         count = len(self.items)
         return self.part.share(count) if self.part else range(count)
 
+    def run(self, workers: AbstractContextManager[Workers | None]) -> None:
+        """Read what has no line yet, and bring the batch to its end; of a part, the latter comes later.
+
+        Raises:
+            UserError: the place cannot be written or is full, or workers are gone.
+        """
+        try:
+            with workers as those:
+                self.read(those)
+                if not self.part:
+                    self.conclude(those)
+        except BaseException:  # whatever ends it: what has been read is kept
+            self.leave()
+            raise
+
     def read(self, workers: Workers | None) -> None:
         """Read what has no line yet.
 
@@ -76,7 +92,7 @@ class Batch(NamedTuple):
             return  # all of it was read, and spots were looked for
         lines = Lines(self.lines)
         rest = self._read(self.share[lines.count :], workers)
-        with closing(tracked(rest, str(self.part or "analyze"), len(self.share), lines.count)) as readings:
+        with closing(tracked(rest, str(self.part or self.command), len(self.share), lines.count)) as readings:
             for reading in readings:
                 lines.add(reading)
 

@@ -6,7 +6,7 @@ called. What an earlier batch left steps aside into ``earlier`` and goes when th
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ WORK = "unfinished"  # what is needed until it is
 EARLIER = "earlier"
 LINES = "readings.jsonl"
 TABLES = (LINES, "readings.csv", "findings.csv", "key.png", "cameras.json")
+WHOLE = (LINES, "readings.csv", "findings.csv", "report")
 PICTURES = ("planes", "overlays", "probabilities", "report")
 
 _OURS = (*TABLES, *PICTURES, WORK)
@@ -62,11 +63,11 @@ class BatchFolder:
         """Whether a batch was begun here."""
         return self._state() is not None
 
-    def is_whole(self, asked: Asked) -> bool:
+    def is_whole(self, asked: Asked, all_of_it: Sequence[str] = WHOLE) -> bool:
         """Whether just this was asked for, and all of it is there."""
         self._settle()
         state = self._state()
-        there = all((self.path / name).exists() for name in (LINES, "readings.csv", "findings.csv", "report"))
+        there = all((self.path / name).exists() for name in all_of_it)
         return bool(there and state and state["finished"] and state["asked"] == asked)
 
     def begin(self, asked: Asked, fresh: bool = False) -> bool:

@@ -150,6 +150,16 @@ def test_folds_part_neither_patients_nor_twins_nor_second_shots(tmp_path, kept_t
     assert sorted(Counter(folds.values())) == list(range(7))
 
 
+def test_whatever_photographs_are_named_are_dealt_and_no_others(tmp_path):
+    store = store_of(tmp_path, group=lambda n: f"block {n // 4}", split=lambda n: "test" if n % 2 else "none")
+    named = [f"p{n:03}" for n in range(20, 120)]
+    folds = folds_of(store, 5, named)
+    assert sorted(folds) == named
+    assert all(len({folds[f"p{n:03}"] for n in range(b, b + 4)}) == 1 for b in range(20, 120, 4))
+    with pytest.raises(UserError, match="5 folds need 5 patients or groups; there are 1"):
+        folds_of(store, 5, named[:4])
+
+
 def test_an_assignment_is_of_originals_and_their_folds_alone(tmp_path):
     store = store_of(tmp_path / "one", 20)
     folds = folds_of(store, 5)
