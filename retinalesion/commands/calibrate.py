@@ -78,7 +78,7 @@ def _calibrate(given: Any) -> None:
     )
     told = done.rule.told
     title = (
-        f"{told['photographs']} graded photographs ({told['referable']} referable) of {told['groups']} "
+        f"{told['photographs']} graded photographs ({told['prevalence']:.0%} referable) of {told['groups']} "
         "patients or groups;\nafter: each judged by a rule that knew neither it nor its group"
     )
     show({"before": told["before"], "after": told["figures"]}, title)

@@ -17,12 +17,13 @@ def told_of(
     """Plain values for `retinalesion.reading.rule.Rule.told`.
 
     ================== ================================================================================
-    from               the photographs on which it was fitted, in words
+    source             the photographs on which it was fitted, in words
     photographs        how many of them had a grade
     groups             how many patients or groups they make
-    referable          how many were referable
+    prevalence         share of them that was referable
     sensitivity        of all who are not "no referral", nested: value, low and high end of its interval
     specificity        likewise
+    uncertain          likewise
     figures            all figures, nested, by name: likewise
     before             the same of what the checkpoint said before
     healthy_score      median score of DR0, nested
@@ -38,12 +39,11 @@ def told_of(
     judged = Judged.of(cases, after)
     figures = plain(figures_of(judged))
     return {
-        "from": source,
+        "source": source,
         "photographs": len(judged.id),
         "groups": len(set(judged.group.tolist())),
-        "referable": int(judged.ill.sum()),
-        "sensitivity": figures["sensitivity"],
-        "specificity": figures["specificity"],
+        "prevalence": float(judged.ill.mean()),
+        **{name: figures[name] for name in ("sensitivity", "specificity", "uncertain")},
         "figures": figures,
         "before": plain(figures_of(Judged.of(cases, before))),
         HEALTHY: healthy_score(cases, after),

@@ -96,7 +96,7 @@ def test_what_a_rule_tells_of_itself_is_plain_and_the_figures_are_those_of_its_t
     figures = worth(home, nested)
     assert told["sensitivity"] == told["figures"]["sensitivity"]
     assert told["specificity"][0] == figures["specificity"]
-    assert (told["photographs"], told["from"]) == (120, "drawn")
+    assert (told["photographs"], told["source"]) == (120, "drawn")
     assert told["groups"] == len({case.group for case in home})
 
 

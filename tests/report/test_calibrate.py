@@ -76,11 +76,11 @@ def looks(site):
             raise KeyboardInterrupt
         told.ids.append(subject.id)
         sure = np.float32(0.6 + 0.3 * (sum(map(ord, subject.id)) % 3 > 0))
-        limits = dict.fromkeys(self.model.limits, (-np.inf, np.inf))
-        return see(subject, view, stored[subject.id] * sure, (), self.model._replace(limits=limits), spots)
+        return see(subject, view, stored[subject.id] * sure, (), self.model, spots)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Reader, "look", look)
+        patch.setattr("retinalesion.reading.reader.measure", lambda square: {})  # which takes longest
         patch.setattr(calibrate, "FEWEST", ENOUGH)
         patch.setattr(calibrate, "FEWEST_OF_EACH", 6)
         patch.setattr(calibrate, "FEWEST_UNGRADED", UNGRADED)
@@ -119,7 +119,7 @@ def test_the_file_is_the_same_network_with_a_rule_that_tells_what_it_is_worth(do
     assert new.settings == old.settings
     told = rule_in(done[0]).told
     assert told["photographs"] == COUNT
-    assert site.path.name in told["from"]
+    assert site.path.name in told["source"]
     assert told["groups"] == len({row.patient for row in site.rows})
 
 
@@ -147,7 +147,7 @@ def test_what_was_written_is_read_by_analyze_and_judged_as_before_by_the_next_ca
     readings = list(Readings(tmp_path / "a" / "readings.jsonl"))
     for reading in readings:
         assert reading.outcome == said(Case(reading, "", 0), rule).outcome
-        assert reading.rule == rule.told
+        assert reading.rule.items() >= rule.told.items()
     assert {reading.outcome for reading in readings} >= {"refer", "no referral"}
     said_by(site.path, "--checkpoint", file, "--out", tmp_path / "again.ckpt")
     again = rule_in(tmp_path / "again.ckpt")
