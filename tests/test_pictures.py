@@ -1,3 +1,4 @@
+import math
 from itertools import combinations
 
 import cv2
@@ -78,6 +79,36 @@ def test_a_single_pixel_is_ringed_in_its_colour_and_stays_visible(lesion):
     assert rows.max() <= 43
     assert columns.min() >= 47
     assert columns.max() <= 53
+
+
+@pytest.mark.parametrize("side", [512, 896, 1400])
+@pytest.mark.parametrize("radius", [0, 2, 30])
+def test_what_is_possible_is_dashed_on_all_sides_and_not_tinted(side, radius):
+    """At the sizes of overlays and of the report, however small it is."""
+    marked, middle = planes(side, side), side // 2
+    cv2.circle(marked[0].view(np.uint8), (middle, middle), radius, 1, cv2.FILLED)
+    rgb = fundus(side, side)
+    dashed, solid = overlay(rgb, planes(side, side), possible=marked), overlay(rgb, marked)
+    assert (dashed[marked[0]] == FUNDUS[0]).all()
+    dashes, line = ((drawn == LESIONS[0].colour).all(axis=-1) for drawn in (dashed, solid))
+    rows, columns = np.nonzero(dashes)
+    turns = np.sort(np.arctan2(rows - middle, columns - middle))
+    assert np.diff(turns, append=turns[0] + math.tau).max() < 2.2
+    pieces, ring = (cv2.connectedComponents(one.astype(np.uint8))[0] - 1 for one in (dashes, line))
+    assert pieces >= 3
+    assert ring == 1
+
+
+@pytest.mark.parametrize("lesion", LESIONS, ids=CODES)
+def test_dashes_are_seen_on_a_vessel_in_every_colour(lesion):
+    """A dark one is cased in white."""
+    vessel = np.full((90, 120, 3), FUNDUS[4], np.uint8)
+    marked = planes(**{lesion.code: (slice(40, 44), slice(50, 54))})
+    drawn = overlay(vessel, planes(), possible=marked)
+    new = drawn[(drawn != vessel).any(axis=-1)]
+    assert (new == lesion.colour).all(axis=-1).sum() > 8
+    below = seen(FUNDUS[4], "normal")
+    assert max(np.linalg.norm(seen(one, "normal") - below) for one in np.unique(new, axis=0)) > 50
 
 
 def test_nothing_marked_nothing_drawn_and_the_photograph_is_left_alone():

@@ -25,6 +25,22 @@ def cuts_of(reading: Reading) -> tuple[float, float] | None:
     return OPERATING_POINT, OPERATING_POINT
 
 
+def in_short(rule: Mapping[str, Any]) -> str:
+    """A rule in a line."""
+    figures = [
+        f"{name} {share.partition(' (')[0]}"
+        for name in ("sensitivity", "specificity")
+        if (share := _share(rule.get(name)))
+    ]
+    if photographs := _count(rule.get("photographs")):
+        figures.append(f"on {photographs} photographs")
+    if rule.get("wished"):
+        figures.append("then moved as wished")
+    if rule.get("site"):
+        figures.append("then moved for this site")
+    return ", ".join(figures) or told_of(rule)[0]
+
+
 def told_of(rule: Mapping[str, Any]) -> list[str]:
     """A rule in sentences: the photographs behind it, its sensitivity and specificity, and what moved it."""
     if not rule:

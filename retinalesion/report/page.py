@@ -21,7 +21,7 @@ from retinalesion.files import finite, replace_file, write_png
 from retinalesion.lesions import GRADES, LESIONS
 from retinalesion.pictures import ASIDE, RINGS, Picture
 from retinalesion.reading.reading import Reading
-from retinalesion.report.facts import percent, told_of
+from retinalesion.report.facts import in_short, percent, told_of
 from retinalesion.report.pictures import photograph_folder, pictures_of
 from retinalesion.report.rows import GRADE_NAMES, Rows, details_of, facets_of
 
@@ -54,7 +54,8 @@ def write_report(
         call = f"report.receive({script(row.name)}, {script(details_of(row, rows.pictures(row.reading)))});\n"
         _write(photograph_folder(folder, row.reading.id) / "reading.js", [call])
         models.add(row.reading.model)
-        rules |= {tuple(told_of(row.reading.rule))} if row.cuts else set()
+        if row.cuts:
+            rules.add((in_short(row.reading.rule), *told_of(row.reading.rule)))
         referenced |= bool(row.reference)
         macula |= any(line.role == "macula" for line in row.reading.evidence)
     for source in sorted((_HERE / "static").iterdir()):

@@ -62,9 +62,9 @@ def headline_of(reading: Reading) -> Headline:
     if outcome == "error":
         return Headline("Not read", "", "error")
     if outcome == "retake":
-        return Headline("Retake", "it cannot be read", "retake")
+        return Headline("Retake", "it cannot be read, take it again", "retake")
     if grade is None:
-        return Headline("Not assessed", "this model does not grade", "ungraded")
+        return Headline("Not assessed", "", "ungraded")
     low, high = (grade if one is None else one for one in (reading.grade_low, reading.grade_high))
     if low != high:
         return Headline(f"{GRADES[low]} – {GRADES[high]}", "the grade is unclear", "unclear")

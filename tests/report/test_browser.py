@@ -273,8 +273,8 @@ def test_keys_lead_through_the_photographs_and_back(reader):
 
 def test_what_was_not_read_says_why(reader):
     reader.open("dark")
-    assert reader.find(".headline").text.split("\n") == ["Retake", "it cannot be read"]
-    assert reader.find("#outcome").text == "retake again"
+    assert reader.find(".headline").text.split("\n") == ["Retake", "it cannot be read, take it again"]
+    assert reader.find("#outcome").text == "", "why stands below"
     assert reader.find("#quality").text.endswith("it is too dark")
     assert not reader.find("#odds").is_displayed()
     reader.open("broken")
@@ -286,7 +286,7 @@ def test_what_was_not_read_says_why(reader):
 def test_a_verdict_is_told_with_its_cuts_and_its_rule(reader):
     reader.open("eye_10")
     assert reader.find(".headline").text.split("\n") == ["DR2", "moderate non-proliferative"]
-    assert reader.find("#outcome").text == "refer exudates"
+    assert reader.find("#outcome").text.split("\n") == ["refer", "exudates"]
     told = reader.find("#odds-told").text
     assert "macular oedema at risk: 20 %" in told
     assert "No referral below 15 %, refer from 20 %" in told
@@ -300,7 +300,7 @@ def test_a_verdict_is_told_with_its_cuts_and_its_rule(reader):
     assert [chip.text for chip in chips] == ["urgent", "refer"]
     assert reader.find("#oedema").text == "Macular oedema is not judged."
     reader.open("eye_6")
-    assert reader.find(".headline").text.split("\n") == ["Not assessed", "this model does not grade"]
+    assert reader.find(".headline").text.split("\n") == ["Not assessed"]
     assert not reader.find("#rule").is_displayed()
 
 

@@ -26,10 +26,11 @@ report.detail = (() => {
     find("grade").textContent = text;
     find("grade").className = `dr ${style}`;
     find("grade-name").textContent = name;
-    const chips = reading.error ? [] : reading.outcomes;
+    const told = ["error", "retake", "ungraded"].includes(style); // the headline is the outcome
+    const chips = told ? [] : reading.outcomes;
     find("outcome").replaceChildren(
-      ...chips.flatMap((outcome) => [element("span", outcome, `chip ${outcome.replaceAll(" ", "-")}`), " "]),
-      element("span", reading.outcome_reason, "text"),
+      ...chips.map((outcome) => element("span", outcome, `chip ${outcome.replaceAll(" ", "-")}`)),
+      element("span", style === "retake" ? "" : reading.outcome_reason, "text"), // why stands in a list
     );
     const near = reading.evidence.some((said) => said.role === "macula");
     const look = "; exudates near the fovea ask for a look";
@@ -92,8 +93,9 @@ report.detail = (() => {
   };
 
   const showEvidence = (reading) => {
-    find("evidence").hidden = !reading.evidence.length && !reading.agreement_text;
+    find("evidence").hidden = !reading.evidence.length;
     const agreement = find("agreement");
+    agreement.hidden = reading.agreement === "not graded";
     agreement.replaceChildren(
       element("span", reading.sign, "sign"),
       element("span", reading.agreement_text || reading.agreement, "text"),
