@@ -14,6 +14,18 @@ from retinalesion.reading.statistics import names_for, statistics_of
 from retinalesion.reading.verdict import AS_FITTED, NETWORK, Verdict, Wish, said_by, said_by_network
 from retinalesion.scores import referable_probability
 
+# What each reading repeats of what a rule tells of itself; the rest stays in the checkpoint.
+TOLD = (
+    "photographs",
+    "groups",
+    "source",
+    "sensitivity",
+    "specificity",
+    "uncertain",
+    "prevalence",
+    "site",
+)
+
 
 def concluded(reading: Reading, rule: Rule | None = None, wish: Wish = AS_FITTED) -> Reading:
     """The reading with what follows from its findings and from the network's grade.
@@ -77,7 +89,7 @@ def rule_of(plain: Mapping[str, Any], learned: Collection[str], grades: bool, ca
 
 def _told(rule: Rule, verdict: Verdict | None, wish: Wish) -> dict[str, Any]:
     """What is told of the rule: where it comes from, its cuts as they are here, and what moved them."""
-    told = dict(rule.told)
+    told = {name: rule.told[name] for name in TOLD if name in rule.told}
     if verdict:
         told["cuts"] = [verdict.low, verdict.high]
     if wished := {name: value for name, value in asdict(wish).items() if value is not None}:

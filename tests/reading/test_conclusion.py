@@ -52,7 +52,10 @@ def test_with_a_rule_a_lesion_network_alone_is_assessed(finding, rule):
     judge = rule()
     said = concluded(reading(*(finding("iHE", n) for n in range(1, 30))), judge)
     assert said.outcome == "refer"
-    assert said.rule == judge.told
+    told = dict(said.rule)
+    low, high = told.pop("cuts")
+    assert told == judge.told
+    assert 0 < low < high <= said.referable_probability
     assert concluded(reading(), judge).outcome == "no referral"
 
 

@@ -12,6 +12,7 @@ import retinalesion
 from retinalesion.data.quality import LIMITS
 from retinalesion.geometry import Landmark
 from retinalesion.lesions import CODES
+from retinalesion.reading.conclusion import TOLD
 from retinalesion.reading.reading import (
     BELOW,
     CAMERAS,
@@ -100,7 +101,7 @@ def test_what_a_report_tells_of_a_rule(tables):
         "prevalence": 0.3,
     }
     rule |= {"cuts": [0.1, 0.2], "wished": {"sensitivity": 0.9}}
-    assert set(rule) == set(tables["Rule: key"])
+    assert set(rule) == set(tables["Rule: key"]) == {*TOLD, "cuts", "wished"}
     for key in rule.keys() - {"cuts"}:
         assert told_of(rule) != told_of({**rule, key: None}), key
 
