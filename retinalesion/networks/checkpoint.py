@@ -277,6 +277,46 @@ def export(checkpoint: Checkpoint, file: Path, side: int | None = None) -> None:
     replace_file(file, lambda beside: beside.write_bytes(save(tensors, as_text)))
 
 
+def write_part(tensors: Mapping[str, Tensor], file: Path, kind: str, about: Mapping[str, Any]) -> None:
+    """Write a network that stands beside the lesion networks, in float16.
+
+    Args:
+        tensors: its state dict.
+        file: to write, ``.safetensors``.
+        kind: of network; `read_part` takes no other.
+        about: what is to be known of it, plain values.
+
+    Raises:
+        UserError: the place cannot be written or is full.
+    """
+    halved = {key: _halved(value) for key, value in tensors.items()}
+    replace_file(file, lambda beside: beside.write_bytes(save(halved, {kind: json.dumps(about)})))
+
+
+def read_part(named: Path | str, kind: str) -> dict[str, Tensor]:
+    """The tensors of a file that `write_part` wrote, in float32.
+
+    Raises:
+        UserError: missing, cut off, not finite, or of something else.
+    """
+    file = Path(named)
+    try:
+        if not _is_exported(file):
+            raise ValueError("no tensors")
+        with safe_open(file, "pt") as opened:
+            if kind not in (opened.metadata() or {}):
+                raise ValueError("of another kind")
+        tensors = _exported(file)
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror or error}).") from error
+    except Exception as error:  # safetensors raises many kinds for files that are none of its own
+        raise UserError(f"{file}: not a file of an {kind} network of retinalesion.") from error
+    _require_finite(tensors, file)
+    return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
+
+
 def _halved(value: Tensor) -> Tensor:
     """In float16, where it stays finite there."""
     half = value.half() if value.is_floating_point() else value

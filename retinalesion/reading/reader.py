@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from retinalesion import __version__
 from retinalesion.data.decode import read_photograph
@@ -20,10 +20,12 @@ from retinalesion.data.store import Row
 from retinalesion.errors import UserError
 from retinalesion.geometry import Box
 from retinalesion.lesions import CODES, NO_GRADE, NO_OEDEMA
+from retinalesion.networks.anatomy import SHIPPED, read_anatomy
+from retinalesion.networks.anatomy import SIDE as ANATOMY_SIDE
 from retinalesion.networks.base import Answers, LesionModel, Segmenter, Trained
 from retinalesion.networks.checkpoint import read_checkpoint
 from retinalesion.networks.tables import trained_from
-from retinalesion.reading.anatomy import UNKNOWN, Anatomy
+from retinalesion.reading.anatomy import UNKNOWN, Anatomy, Sighting
 from retinalesion.reading.camera import set_aside
 from retinalesion.reading.conclusion import concluded, rule_of
 from retinalesion.reading.findings import Regions, findings_of
@@ -135,6 +137,29 @@ class Told(Protocol):
         """Its network with what has to be known to use it."""
 
 
+class AnatomyReader:
+    """The network that finds disc and fovea, ready to look.
+
+    Args:
+        file: of the network; that of the package where none is named.
+        device: that it runs on.
+
+    Raises:
+        UserError: as `retinalesion.networks.anatomy.read_anatomy` raises.
+    """
+
+    def __init__(self, file: Path | str = SHIPPED, device: torch.device | None = None) -> None:
+        self.network = read_anatomy(file).to(device or torch.device("cpu"))
+
+    def look(self, view: View) -> Anatomy:
+        """Disc and fovea of a photograph, where they are seen."""
+        with torch.inference_mode():
+            image = _as_image(view.square, ANATOMY_SIDE, self.network.mean.device)
+            said = self.network.look(image)
+        sighting = Sighting(said.places[0].tolist(), said.certainties[0].tolist(), float(said.diameter[0]))
+        return Anatomy.seen(sighting, view.box)
+
+
 class Reader:
     """A trained network, ready to read photographs.
 
@@ -142,35 +167,49 @@ class Reader:
         network: a task, or a network alone, trained; it is put into eval mode.
         side: of the square that it sees; None for the side at which it was trained.
         wish: what the user wants of the rule.
+        anatomy: file of the network that finds disc and fovea; None not to look for them.
 
     Raises:
-        UserError: as `Model.of` raises.
+        UserError: as `Model.of` and `AnatomyReader` raise.
     """
 
     def __init__(
-        self, network: Trained | Told | nn.Module, side: int | None = None, wish: Wish = AS_FITTED
+        self,
+        network: Trained | Told | nn.Module,
+        side: int | None = None,
+        wish: Wish = AS_FITTED,
+        anatomy: Path | str | None = SHIPPED,
     ) -> None:
         self.trained = trained_of(network)
         self.trained.network.eval()
         self.side = side or self.trained.side or SIDE
         self.model = Model.of(self.trained, wish)
+        self.anatomy = None if anatomy is None else AnatomyReader(anatomy, self.trained.device)
 
     @classmethod
-    def from_checkpoint(cls, file: Path | str, device: str | None = None, wish: Wish = AS_FITTED) -> Self:
+    def from_checkpoint(
+        cls,
+        file: Path | str,
+        device: str | None = None,
+        wish: Wish = AS_FITTED,
+        anatomy: Path | str | None = SHIPPED,
+    ) -> Self:
         """Of a run (by name or folder), one of its checkpoints, or an exported file.
 
         Args:
             file: as `retinalesion.networks.checkpoint.find` takes it.
             device: ``cpu``, ``cuda`` or ``mps``; None for a GPU of CUDA where there is one.
             wish: what the user wants of its rule.
+            anatomy: file of the network that finds disc and fovea; None not to look for them.
 
         Raises:
-            UserError: as `retinalesion.networks.checkpoint.read_checkpoint` and `Model.of` raise.
+            UserError: as `retinalesion.networks.checkpoint.read_checkpoint`, `Model.of` and `AnatomyReader`
+                raise.
         """
         there = device_of(device)  # a mistake is told before the work
         trained = trained_from(read_checkpoint(file))
         trained.network.to(there)
-        return cls(trained, wish=wish)
+        return cls(trained, wish=wish, anatomy=anatomy)
 
     def maps_of(self, square: NDArray[np.uint8]) -> tuple[NDArray[np.float32], tuple[float, ...]]:
         """One pass.
@@ -185,10 +224,8 @@ class Reader:
 
     def predict(self, square: NDArray[np.uint8]) -> Answers:
         """All that the network says of a field of view, uint8 (s, s, 3), as a batch of one."""
-        seen = to_square(square, Box(0, 0, square.shape[0]), self.side)
-        image = torch.from_numpy(seen).to(self.trained.device).permute(2, 0, 1)[None].float() / 255
         with torch.inference_mode():
-            return self.trained.answers(image)
+            return self.trained.answers(_as_image(square, self.side, self.trained.device))
 
     def read(self, file: Path | str, id: str, spots: Sequence[Spot] = ()) -> Seen:
         """Read a photograph of any size.
@@ -225,11 +262,18 @@ class Reader:
     def look(self, view: View, subject: Subject, spots: Sequence[Spot] = ()) -> Seen:
         """Read a photograph whose field of view is known; else as `see`."""
         maps, grades = self.maps_of(view.square)
-        return see(subject, view, maps, grades, self.model, spots)
+        anatomy = self.anatomy.look(view) if self.anatomy else UNKNOWN
+        return see(subject, view, maps, grades, self.model, spots, anatomy)
 
     def unread(self, file: Path | str, id: str, error: Exception) -> Reading:
         """The reading of a photograph that cannot be opened: it says why."""
         return Reading(id=id, file=str(file), model=self.model.name, error=str(error))
+
+
+def _as_image(square: NDArray[np.uint8], side: int, device: torch.device) -> Tensor:
+    """A field of view, uint8 (s, s, 3), as a batch of one at the side of a network."""
+    seen = to_square(square, Box(0, 0, square.shape[0]), side)
+    return torch.from_numpy(seen).to(device).permute(2, 0, 1)[None].float() / 255
 
 
 def use_threads(count: int) -> None:

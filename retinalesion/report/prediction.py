@@ -11,7 +11,7 @@ from retinalesion.data.spots import Spot, spots_in
 from retinalesion.data.store import Row, Store, truth_of
 from retinalesion.files import locked
 from retinalesion.networks.base import Answers
-from retinalesion.reading.reader import Model, Subject, Told, see, unpacked
+from retinalesion.reading.reader import AnatomyReader, Model, Subject, Told, see, unpacked
 from retinalesion.reading.reading import Reading
 from retinalesion.report.folder import BatchFolder
 from retinalesion.report.outputs import Outputs
@@ -37,6 +37,7 @@ class ReadingWriter(Callback):
         self.probabilities = probabilities
         self.outputs: Outputs | None = None
         self.model: Model | None = None
+        self.anatomy: AnatomyReader | None = None
         self.store: Store | None = None
         self.photographs: dict[str, Row] = {}
         self.spots: Mapping[str, Sequence[Spot]] = {}
@@ -50,6 +51,7 @@ class ReadingWriter(Callback):
             UserError: as `Model.of` raises; or the folder holds something else or is in use.
         """
         self.model = Model.of(cast(Told, pl_module).trained)
+        self.anatomy = AnatomyReader(device=pl_module.device)
         data = data_of(trainer)
         self.store = data.store if data else None
         self.photographs = {row.id: row for row in self.store.rows} if self.store else {}
@@ -81,11 +83,13 @@ class ReadingWriter(Callback):
                 assert self.store is not None
                 assert self.outputs is not None
                 assert self.model is not None
+                assert self.anatomy is not None
                 row = self.photographs[id]
                 answers = Answers(**{part: outputs.get(part) for part in Answers._fields})
                 maps, grades = unpacked(answers, place, batch["image"].shape[-1])
                 subject, spots = Subject.of_row(row), self.spots.get(id, ())
-                seen = see(subject, self.store.view(row), maps, grades, self.model, spots)
+                view = self.store.view(row)
+                seen = see(subject, view, maps, grades, self.model, spots, self.anatomy.look(view))
                 self.readings.append(self.outputs.write(seen, *truth_of(self.store, row)))
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,13 +1,25 @@
+"""Disc, fovea and eye: what they tell of places, and that they are found."""
+
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from retinalesion import samples
+from retinalesion.data.decode import read_photograph
+from retinalesion.data.field import View
+from retinalesion.data.sources.idrid import IdridSource
+from retinalesion.data.synthetic import SyntheticSource
 from retinalesion.geometry import Box, Disc, Landmark, Point
 from retinalesion.guideline import weigh
-from retinalesion.reading.anatomy import DISC_SHARE, SEEN, Anatomy, Sighting
+from retinalesion.networks.anatomy import SHIPPED
+from retinalesion.networks.lnet import LNet
+from retinalesion.reading.anatomy import DISC_SHARE, SEEN, UNKNOWN, Anatomy, Sighting
 from retinalesion.reading.evidence import evidence_lines
 from retinalesion.reading.findings import quadrant_counts
+from retinalesion.reading.reader import AnatomyReader, Reader, Subject
 
 FOVEA, RIGHT, LEFT = Point(100, 100), Disc(180, 95, 32), Disc(20, 105, 32)  # the disc is nasal of the fovea
 CORNERS = [(60, 60), (140, 60), (60, 140), (140, 140)]
@@ -97,3 +109,71 @@ def _names(anatomy):
     if not anatomy.eye:
         return ("upper left", "upper right", "lower left", "lower right")
     return ("superotemporal", "superonasal", "inferotemporal", "inferonasal")
+
+
+DRAWN = SyntheticSource(count=1, side=128, seed=3)
+NETWORK = LNet(32, "test_efficientnet")
+# Centres as IDRiD gives them, at the samples' own size; both are left eyes.
+SAMPLES = {"IDRiD_48.jpg": ((751, 1185), (2086, 1348), 528), "IDRiD_295.jpg": ((330, 462), (721, 464), 160)}
+
+
+@pytest.mark.parametrize("file", samples.photographs(), ids=lambda file: file.name)
+def test_disc_fovea_and_eye_of_the_samples_are_found(file):
+    view = View.of(read_photograph(file), 512)
+    seen = AnatomyReader().look(view)
+    disc, fovea, diameter = SAMPLES[file.name]
+    assert seen.eye == "left"
+    assert math.dist(seen.disc.point, disc) < 0.25 * diameter
+    assert math.dist(seen.fovea.point, fovea) < 0.25 * diameter
+    assert seen.disc.diameter == pytest.approx(diameter, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    "rgb",
+    [
+        DRAWN.read(DRAWN.photographs()[0]).rgb,
+        np.zeros((60, 90, 3), np.uint8),
+        np.full((1, 1, 3), 200, np.uint8),
+    ],
+    ids=["drawn", "black", "one pixel"],
+)
+def test_whatever_is_looked_at_places_are_finite(rgb):
+    seen = AnatomyReader().look(View.of(rgb, 96))
+    for landmark in (seen.disc, seen.fovea):
+        assert landmark is None or all(map(math.isfinite, (landmark.x, landmark.y, landmark.certainty)))
+        assert landmark is None or SEEN <= landmark.certainty <= 1
+
+
+def test_a_black_picture_shows_neither():
+    assert AnatomyReader().look(View.of(np.zeros((60, 90, 3), np.uint8), 96)) == UNKNOWN
+
+
+def test_a_reader_finds_quadrants_by_the_fovea_that_it_sees(monkeypatch):
+    """With `anatomy=None` it looks for none; what the subject tells counts first."""
+    rgb = read_photograph(samples.photographs()[1])
+    view = View.of(rgb, 96)
+    maps = np.zeros((8, 96, 96), np.float32)
+    maps[0, 20:22, 20:22] = 1  # upper left in a left eye: superonasal
+    monkeypatch.setattr(Reader, "maps_of", lambda *_: (maps, ()))
+    for anatomy, subject, expected in (
+        (SHIPPED, Subject("p", "p"), "superonasal"),
+        (SHIPPED, Subject("p", "p", Anatomy.told(eye="right")), "superotemporal"),
+        (None, Subject("p", "p"), "upper left"),
+    ):
+        (finding,) = Reader(NETWORK, 96, anatomy=anatomy).look(view, subject).reading.findings
+        assert finding.quadrant == expected
+        assert (finding.disc_diameters is None) == (anatomy is None)
+
+
+@pytest.mark.skipif("RETINALESION_IDRID" not in os.environ, reason="RETINALESION_IDRID names no folder")
+def test_disc_and_fovea_of_real_photographs_are_found():
+    source = IdridSource(Path(os.environ["RETINALESION_IDRID"]), part="grading", half="train")
+    reader = AnatomyReader()
+    known = [one for one in source.photographs() if one.disc and one.fovea][::40]
+    assert len(known) > 5
+    near = []
+    for photograph in known:
+        seen = reader.look(View.of(source.read(photograph).rgb, 512))
+        for place, truth in ((seen.disc, photograph.disc), (seen.fovea, photograph.fovea)):
+            near.append(seen.disc and place and math.dist(place.point, truth[:2]) < 0.5 * seen.disc.diameter)
+    assert np.mean([bool(one) for one in near]) > 0.9
