@@ -3,20 +3,21 @@
 Pillow alone decodes: it is as fast as OpenCV on large JPEGs, reads the header before any pixel, and
 refuses truncated files, which OpenCV turns half grey without a word.
 
-Photographs come as any viewer shows them: turned by their EXIF orientation, alpha and colour profile
-dropped. Masks are turned by their own tag, if they bear one.
+Photographs come as any viewer shows them: turned by their EXIF orientation, in sRGB, alpha dropped. Masks
+are turned by their own tag, if they bear one.
 """
 
 import hashlib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from retinalesion.errors import PhotographError
 
@@ -29,7 +30,12 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 _SIXTEEN_BIT = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 _ALPHA = frozenset({"RGBA", "LA", "PA"})
 _EIGHT_BIT = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"})
+_COLOURED = frozenset({"RGB", "RGBA", "RGBX", "P", "PA", "YCbCr"})  # what is written in red, green and blue
 _LONGEST_NAME = 60
+_LONGEST_PROFILE = 4 << 20  # bytes; those of printers, the longest, take one or two million
+_SAME_COLOUR = 3  # grey levels: sRGB as one program writes it differs so much from another's
+_STEPS = np.linspace(0, 255, 8).astype(np.uint8)
+_LATTICE = Image.fromarray(np.stack(np.meshgrid(_STEPS, _STEPS, _STEPS), -1).reshape(8, 64, 3))
 _MODEL, _CAMERA_TAGS, _SERIAL = 0x0110, 0x8769, 0xA431  # of EXIF
 _TURNS_ASIDE = frozenset({5, 6, 7, 8})  # EXIF orientations that swap width and height
 _ORIENTATION, _ORIENTATIONS = 0x0112, frozenset(range(1, 9))
@@ -75,7 +81,8 @@ def read_photograph(path: Path) -> NDArray[np.uint8]:
     """A photograph as uint8 RGB (height, width, 3), as a viewer shows it.
 
     The format is told by content, not by the file's name. Grey photographs get three equal channels, CMYK is
-    converted, 16 bits are brought to 8, alpha is dropped, and the EXIF orientation is carried out.
+    converted, 16 bits are brought to 8, alpha is dropped, the EXIF orientation is carried out, and colours of
+    another space, by an embedded profile, are brought to sRGB.
 
     Raises:
         PhotographError: missing, empty, truncated, no picture, of a kind that is not read, or too large.
@@ -84,7 +91,10 @@ def read_photograph(path: Path) -> NDArray[np.uint8]:
         if image.mode in _SIXTEEN_BIT:
             return np.repeat(_eight_bit(path, image, small_as_is=False)[..., None], 3, axis=2)
         # Pillow composes nothing here: converting from RGBA or LA to RGB just leaves alpha out.
-        return np.array(image if image.mode == "RGB" else image.convert("RGB"), np.uint8)
+        rgb = image if image.mode == "RGB" else image.convert("RGB")
+        if image.mode in _COLOURED:
+            rgb = _in_srgb(rgb, image.info.get("icc_profile"))
+        return np.array(rgb, np.uint8)
 
 
 def read_mask(path: Path, *, palette: bool = False) -> NDArray[np.uint8]:
@@ -259,6 +269,26 @@ def _turn(image: Image.Image) -> None:
         ImageOps.exif_transpose(image, in_place=True)
     except Exception:  # a damaged tag tells no orientation, and the pixels are sound
         return
+
+
+def _in_srgb(rgb: Image.Image, profile: object) -> Image.Image:
+    """Brought from the colours of an embedded profile to sRGB; as it is where that says so, or nothing.
+
+    The profile may come from anywhere: a damaged one, or one of other colours than red, green and blue, tells
+    nothing, and the pixels are sound.
+    """
+    if not isinstance(profile, bytes) or not 0 < len(profile) <= _LONGEST_PROFILE:
+        return rgb
+    try:
+        own = ImageCms.ImageCmsProfile(BytesIO(profile))
+        way = ImageCms.buildTransform(own, ImageCms.createProfile("sRGB"), "RGB", "RGB")
+        moved = np.asarray(ImageCms.applyTransform(_LATTICE, way), np.int16) - np.asarray(_LATTICE, np.int16)
+        if np.abs(moved).max() <= _SAME_COLOUR:
+            return rgb
+        brought = ImageCms.applyTransform(rgb, way)
+    except Exception:  # littlecms and its wrapper raise several kinds
+        return rgb
+    return brought or rgb
 
 
 def _eight_bit(path: Path, image: Image.Image, *, small_as_is: bool) -> NDArray[np.uint8]:

@@ -23,11 +23,12 @@ _UNLIT = 0.08  # of the field's brightness: a pool of blood reflects more, a not
 _NOISE = 2.0  # grey levels beyond the background's own
 _ON_RIM = 0.01  # of the radius
 _STRAIGHT = 0.2  # of the picture's side on one line: where a disc is cut, no arc
+_SMALLEST, _SMALLEST_DISC = 0.1, 0.01  # of the picture, a field that is no disc, and one that is
 _AS_IT_IS = 0.9  # a square photograph that the field fills to this share is not cropped again
 
 
 def find_field(rgb: NDArray[np.uint8]) -> Box:
-    """The square around the field of view.
+    """The square around the field of view, the largest where there are several (`View.beside`).
 
     The background is the colour that corners share; the field is the largest region that differs from it.
     A circle is fitted to its rim, so that shadows, notches, labels and discs cut by the picture's edge do
@@ -40,25 +41,29 @@ def find_field(rgb: NDArray[np.uint8]) -> Box:
         The box in the photograph's own pixels. It reaches outside where the disc is cut; a photograph that
         is square and already cropped is its own box.
     """
+    return _box_and_beside(rgb)[0]
+
+
+def _box_and_beside(rgb: NDArray[np.uint8]) -> tuple[Box, float]:
+    """As `find_field`, and `View.beside`."""
     height, width = rgb.shape[:2]
     whole = _square_around(0.0, 0.0, width, height)
     small = _small(rgb)
-    field = _field_mask(small)
+    field = _field(small)
     if field is None:
-        return whole
+        return whole, 0.0
     to_x, to_y = width / small.shape[1], height / small.shape[0]
-    circle = _circle(field)
-    if circle is None:
-        left, upper, wide, high = cv2.boundingRect(field)
+    if field.circle is None:
+        left, upper, wide, high = cv2.boundingRect(field.mask)
         box = _square_around(left * to_x, upper * to_y, (left + wide) * to_x, (upper + high) * to_y)
     else:
-        x, y, radius = circle
+        x, y, radius = field.circle
         left, right = max((x - radius) * to_x, 0), min((x + radius) * to_x, width)
         upper, lower = max((y - radius) * to_y, 0), min((y + radius) * to_y, height)
         box = _square_around(left, upper, right, lower, (x * to_x, y * to_y))
     if height == width and box.side >= _AS_IT_IS * width:
-        return whole
-    return box
+        return whole, field.beside
+    return box, field.beside
 
 
 def lit_field(rgb: NDArray[np.uint8], size: tuple[int, int]) -> Bits:
@@ -75,11 +80,10 @@ def lit_field(rgb: NDArray[np.uint8], size: tuple[int, int]) -> Bits:
     """
     small = _small(rgb)
     lit = _lit_part(small, size)
-    field = _field_mask(small)
-    circle = None if field is None else _circle(field)
-    if circle is None:
+    field = _field(small)
+    if field is None or field.circle is None:
         return lit
-    x, y, radius = circle
+    x, y, radius = field.circle
     height, width = small.shape[:2]
     down = (np.arange(size[0]) + 0.5) * height / size[0] - y
     across = (np.arange(size[1]) + 0.5) * width / size[1] - x
@@ -113,11 +117,14 @@ class View(NamedTuple):
         square: as networks and pictures show it, uint8 (s, s, 3).
         box: the same in the photograph's own pixels.
         size: height and width of the photograph.
+        beside: area of a second field of view beside it, as a share of its own; 0 where there is none, or
+            where nobody looked.
     """
 
     square: NDArray[np.uint8]
     box: Box
     size: tuple[int, int]
+    beside: float = 0.0
 
     @classmethod
     def of(cls, rgb: NDArray[np.uint8], side: int, box: Box | None = None) -> Self:
@@ -128,8 +135,8 @@ class View(NamedTuple):
             side: of the square.
             box: where it is known; None to find it.
         """
-        box = box or find_field(rgb)
-        return cls(to_square(rgb, box, side), box, (rgb.shape[0], rgb.shape[1]))
+        box, beside = (box, 0.0) if box else _box_and_beside(rgb)
+        return cls(to_square(rgb, box, side), box, (rgb.shape[0], rgb.shape[1]), beside)
 
     def lit(self, side: int) -> Bits:
         """Where lesions may be found, bool (side, side), as `lit_field`."""
@@ -286,8 +293,22 @@ def _lit(small: NDArray[np.float32], share: float) -> NDArray[np.uint8] | None:
     return np.asarray(seen & (difference > share * np.median(difference[seen])), np.uint8)
 
 
-def _field_mask(small: NDArray[np.float32]) -> NDArray[np.uint8] | None:
-    """The region that is not background, filled, without what hangs on to it; None without background."""
+class _Field(NamedTuple):
+    """The region that is not background, filled, without what hangs on to it, in the working copy.
+
+    Attributes:
+        mask: uint8 (h, w), 0 and 1.
+        circle: as `_circle`.
+        beside: of a disc, the area of the largest other such region, as a share of its own.
+    """
+
+    mask: NDArray[np.uint8]
+    circle: tuple[float, float, float] | None
+    beside: float
+
+
+def _field(small: NDArray[np.float32]) -> _Field | None:
+    """The largest region that may be a field; None without background."""
     lit = _lit(small, _GLOW)
     if lit is None:
         return None
@@ -297,13 +318,20 @@ def _field_mask(small: NDArray[np.float32]) -> NDArray[np.uint8] | None:
     solid = np.asarray(
         cv2.morphologyEx(solid, cv2.MORPH_OPEN, disc, borderType=cv2.BORDER_REPLICATE), np.uint8
     )
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(solid, connectivity=4)
+    count, labels, stats, centres = cv2.connectedComponentsWithStats(solid, connectivity=4)
     if count < 2:
         return None
-    largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
-    if stats[largest, cv2.CC_STAT_AREA] < solid.size / 10:
+    areas = stats[:, cv2.CC_STAT_AREA]
+    largest = 1 + int(areas[1:].argmax())
+    mask = np.asarray(labels == largest, np.uint8)
+    circle = _circle(mask)
+    if areas[largest] < solid.size * (_SMALLEST if circle is None else _SMALLEST_DISC):
         return None
-    return np.asarray(labels == largest, np.uint8)
+    if circle is None:
+        return _Field(mask, None, 0.0)
+    outside = np.hypot(*(centres - circle[:2]).T) > circle[2]
+    others = [area for area, away in zip(areas[1:], outside[1:], strict=True) if away]  # without background
+    return _Field(mask, circle, float(max(others, default=0) / areas[largest]))
 
 
 def _filled(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:

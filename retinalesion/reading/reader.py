@@ -14,7 +14,7 @@ from retinalesion import __version__
 from retinalesion.data.decode import read_photograph
 from retinalesion.data.field import View, to_square
 from retinalesion.data.photograph import Bits
-from retinalesion.data.quality import LIMITS, judge, measure
+from retinalesion.data.quality import LIMITS, judge, judge_view, measure
 from retinalesion.data.spots import Spot
 from retinalesion.data.store import Row
 from retinalesion.errors import UserError
@@ -349,7 +349,7 @@ def see(
         raise UserError(f"{subject.file}: {NOT_FINITE} Train it again, or name another checkpoint.")
     anatomy = subject.anatomy.before(anatomy)
     figures = measure(view.square)
-    reasons = judge(figures, model.limits)
+    reasons = (*judge(figures, model.limits), *judge_view(view))
     maps = maps * view.lit(maps.shape[-1])
     planes = np.zeros(view.size, np.uint8)
     regions: list[Regions] = []

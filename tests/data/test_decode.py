@@ -1,12 +1,13 @@
 import hashlib
 import io
+import struct
 import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from retinalesion.data import decode
 from retinalesion.data.decode import read_alpha, read_mask, read_photograph, sha256_of
@@ -239,3 +240,87 @@ def test_limits_are_those_that_the_guide_names():
     assert f"{decode.PIXEL_LIMIT // 10**6} million pixels" in guide
     assert f"{decode.LONGEST_SIDE} on a side" in guide
     assert f"{decode.BYTE_LIMIT >> 30} GiB" in guide
+
+
+def profile_of(gamma, red, green, blue):
+    """An ICC profile of a colour space by its primaries (XYZ, for D50) and its gamma."""
+
+    def fixed(*values):
+        return struct.pack(f">{len(values)}i", *(round(value * 65536) for value in values))
+
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2)
+    tags = {
+        name: b"XYZ " + bytes(4) + fixed(*xyz)
+        for name, xyz in zip(("rXYZ", "gXYZ", "bXYZ"), (red, green, blue), strict=True)
+    }
+    tags |= dict.fromkeys(("rTRC", "gTRC", "bTRC"), curve)
+    tags["wtpt"] = b"XYZ " + bytes(4) + fixed(0.9642, 1.0, 0.8249)
+    place, table, data = 132 + 12 * len(tags), struct.pack(">I", len(tags)), b""
+    for name, value in tags.items():
+        table += name.encode() + struct.pack(">II", place + len(data), len(value))
+        data += value
+    head = b"lcms" + bytes.fromhex("02400000") + b"mntrRGB XYZ " + bytes(12) + b"acsp" + bytes(28)
+    head += fixed(0.9642, 1.0, 0.8249)
+    return struct.pack(">I", place + len(data)) + head.ljust(124, b"\0") + table + data
+
+
+ADOBE_RGB = profile_of(
+    2.19921875, (0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457)
+)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "jpg", "webp"])
+def test_colours_of_an_embedded_profile_are_brought_to_srgb(tmp_path, suffix):
+    """What Adobe RGB writes for colours of sRGB, read as those."""
+    rgb = np.zeros((40, 60, 3), np.uint8) + np.array([170, 80, 40], np.uint8)
+    # by the formulas of both spaces
+    linear = np.where(rgb / 255 <= 0.04045, rgb / 255 / 12.92, ((rgb / 255 + 0.055) / 1.055) ** 2.4)
+    to_adobe = np.array([[0.71512, 0.28488, 0.0], [0.0, 1.0, 0.0], [0.0, 0.04117, 0.95883]])
+    stored = np.rint(255 * (linear @ to_adobe.T) ** (1 / 2.19921875)).astype(np.uint8)
+    assert np.abs(stored.astype(int) - rgb).max() > 10
+    options = {"lossless": True} if suffix == "webp" else {"quality": 100} if suffix == "jpg" else {}
+    for name, profile in (("with", ADOBE_RGB), ("without", None)):
+        Image.fromarray(stored).save(tmp_path / f"{name}.{suffix}", icc_profile=profile, **options)
+    brought, as_it_is = (
+        read_photograph(tmp_path / f"{name}.{suffix}").astype(int) for name in ("with", "without")
+    )
+    assert np.abs(brought - rgb).max() <= 3
+    assert np.abs(as_it_is - stored).max() <= 2
+
+
+HOSTILE = {
+    "nothing": b"",
+    "text": b"sRGB IEC61966-2.1",
+    "cut off": ADOBE_RGB[:200],
+    "tags beyond its end": ADOBE_RGB[:128] + struct.pack(">I", 2**31) + ADOBE_RGB[132:],
+    "of printers' colours": ADOBE_RGB.replace(b"RGB XYZ ", b"CMYKLab "),
+    "grey": ADOBE_RGB.replace(b"RGB XYZ ", b"GRAYXYZ "),
+    "too long": ADOBE_RGB + bytes(5 << 20),
+    "noise": np.random.default_rng(0).bytes(5000),
+    "sRGB itself": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(),
+}
+
+
+@pytest.mark.parametrize("profile", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+def test_a_profile_that_tells_nothing_leaves_the_pixels_as_they_are(tmp_path, rgb, profile, mode):
+    Image.fromarray(rgb).convert(mode).save(tmp_path / "a.tif")
+    Image.fromarray(rgb).convert(mode).save(tmp_path / "b.tif", icc_profile=profile)
+    assert np.array_equal(read_photograph(tmp_path / "a.tif"), read_photograph(tmp_path / "b.tif"))
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "1"])
+def test_a_profile_of_other_colours_than_the_pixels_tells_nothing(tmp_path, rgb, mode):
+    Image.fromarray(rgb).convert(mode).save(tmp_path / "a.tif")
+    Image.fromarray(rgb).convert(mode).save(tmp_path / "b.tif", icc_profile=ADOBE_RGB)
+    assert np.array_equal(read_photograph(tmp_path / "a.tif"), read_photograph(tmp_path / "b.tif"))
+
+
+def test_a_profile_damaged_anywhere_stops_nothing(tmp_path, rgb):
+    rng, path = np.random.default_rng(1), tmp_path / "a.png"
+    for _ in range(60):
+        spoilt = bytearray(ADOBE_RGB)
+        for place in rng.integers(0, len(spoilt), 6):
+            spoilt[place] = rng.integers(256)
+        Image.fromarray(rgb).save(path, icc_profile=bytes(spoilt))
+        assert read_photograph(path).shape == rgb.shape

@@ -60,6 +60,13 @@ def test_different_eyes_are_no_pairs():
     assert pairs_of({f"p{seed}": eye(seed) for seed in range(30)}) == []
 
 
+def test_small_fields_on_a_large_canvas_are_no_pairs_and_twins_all_the_same():
+    """Mostly black, all of them were alike."""
+    framed = {f"p{seed}": np.pad(eye(seed), ((0, 720), (0, 960), (0, 0))) for seed in range(8)}
+    assert pairs_of(framed) == []
+    assert [pair[:2] for pair in pairs_of({**framed, "same": eye(3)})] == [("p3", "same")]
+
+
 def test_a_shifted_second_shot_is_no_twin():
     assert not any(pair.twins for pair in pairs_of({"first": eye(5), "second": eye(5, shift=4)}))
 
