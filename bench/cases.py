@@ -33,7 +33,7 @@ from retinalesion.fitting.tables import write_tables
 from retinalesion.lesions import CODES, NO_GRADE
 from retinalesion.networks.checkpoint import read_checkpoint
 from retinalesion.networks.tables import trained_from
-from retinalesion.reading.anatomy import DISC_SHARE
+from retinalesion.reading.anatomy import DISC_SHARE, UNKNOWN
 from retinalesion.reading.findings import field_pixels
 from retinalesion.reading.reader import Reader, Seen, Subject, use_threads
 from retinalesion.reading.reading import Reading
@@ -90,13 +90,13 @@ class Work:
         spots = self.spots.get(task.row.id, ())
         if name == "idrid":
             # Disc and fovea as the network sees them, not as a table tells: that is what a user gets.
-            subject = Subject.of_row(task.row)._replace(disc=None, fovea=None, eye="")
+            subject = Subject.of_row(task.row)._replace(anatomy=UNKNOWN)
             return self._graded(reader.look(self.store.view(task.row), subject, spots), task, name)
         assert task.file
         camera = Simulated.of(self.given.others / "photographs" / f"{name}.jpg")
         rgb, scale = camera.photographed(read_photograph(task.file))
         spots = [spot.scaled(scale, scale) for spot in spots]
-        subject = Subject.of_row(task.row)._replace(disc=None, fovea=None, eye="")
+        subject = Subject.of_row(task.row)._replace(anatomy=UNKNOWN)
         return self._graded(reader.look(View.of(rgb, SIDE), subject, spots), task, name, truth=False)
 
     def _graded(self, seen: Seen, task: Task, name: str, truth: bool = True) -> Case:

@@ -7,15 +7,16 @@ import numpy as np
 
 from retinalesion.fitting.cases import Case
 from retinalesion.reading.counting import MACULA, less_sure
-from retinalesion.reading.rule import Array, OperatingPoint
+from retinalesion.reading.rule import Array, OperatingPoint, logistic, logit_of
 
 # Share of DR0 in which a lesion may count; together they stay below a tenth.
-BUDGET: Mapping[str, float] = {"MA": 0.04, "iHE": 0.025, "HaEx": 0.02, "CWS": 0.01}
+BUDGET: Mapping[str, float] = {"MA": 0.03, "iHE": 0.02, "HaEx": 0.015, "CWS": 0.01}
 OTHERS = 0.01
 MACULA_BUDGET = 0.01  # of DR0 and DR1
 NUMBERS = (1, 2, 3)  # of findings that a lesion may need
 AREAS = (0.0, 3e-4, 1e-3, 3e-3)  # disc areas
 LOWEST = 0.05  # confidence
+STEP = 0.5  # of its logit, above all of the healthy
 
 
 def fit_points(
@@ -88,12 +89,13 @@ def _nth(cases: Sequence[Case], code: str, number: int, area: float) -> Array:
 
 
 def _cut(reached: Array, budget: float) -> float:
-    """The lowest confidence that at most a share of the cases reaches."""
+    """A confidence that at most a share reaches: halfway from the last that may to the first that may not."""
     if not reached.size:
         return 0.5
-    allowed = int(budget * len(reached))
-    above = np.sort(reached)[::-1][allowed] if allowed < len(reached) else 0.0
-    return float(max(np.nextafter(above, 1), LOWEST))
+    falling = logit_of(np.maximum(np.sort(reached)[::-1], LOWEST))
+    allowed = min(int(budget * len(falling)), len(falling) - 1)
+    last = falling[allowed - 1] if allowed else falling[0] + STEP
+    return float(logistic(max((falling[allowed] + last) / 2, falling[allowed] + 1e-6)))
 
 
 def _share(cases: Sequence[Case], code: str, point: OperatingPoint) -> float:

@@ -2,33 +2,48 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retinalesion.fitting.cases import Case, folds_in, within, without
 from retinalesion.fitting.logistic import fitted
 from retinalesion.reading.reading import Finding
-from retinalesion.reading.rule import Logistic
+from retinalesion.reading.rule import Array, Logistic
 from retinalesion.reading.second_look import FIGURES, figures_of, looked_again
 
 FEWEST = 20  # regions of either kind; with fewer the peak stays the confidence
-RIDGE = 3.0
+RIDGE = 10.0
 
 
-def told_regions(cases: Iterable[Case], code: str) -> tuple[list[Finding], list[bool]]:
-    """Regions of a lesion, and whether they are one: those of photographs looked through, and of DR0."""
-    regions, truth = [], []
+class Regions(NamedTuple):
+    """Regions of one lesion of which it is known whether they are one.
+
+    Attributes:
+        findings: of photographs that experts looked through, and of DR0.
+        truth: they are, bool (n,).
+        weight: of each, (n,): every photograph weighs the same, however many it has.
+    """
+
+    findings: list[Finding]
+    truth: NDArray[np.bool_]
+    weight: Array
+
+
+def told_regions(cases: Iterable[Case], code: str) -> Regions:
+    """The regions of a lesion that experts or the eye's health tell to be one or not."""
+    regions: list[Finding] = []
+    truth: list[bool] = []
+    weight: list[float] = []
     for case in cases:
-        for finding in case.reading.findings:
-            if finding.lesion != code:
-                continue
-            if code in case.annotated:
-                regions.append(finding)
-                truth.append(bool(case.hits.get(finding.number)))
-            elif case.grade == 0:
-                regions.append(finding)
-                truth.append(False)
-    return regions, truth
+        own = [finding for finding in case.reading.findings if finding.lesion == code]
+        if own and (code in case.annotated or case.grade == 0):
+            regions += own
+            truth += [code in case.annotated and case.hits.get(one.number, False) for one in own]
+            weight += [1 / len(own)] * len(own)
+    each = np.array(weight, np.float64)
+    return Regions(regions, np.array(truth, np.bool_), each / each.mean() if weight else each)
 
 
 def fit_second_look(
@@ -43,10 +58,11 @@ def fit_second_look(
     """
     models = {}
     for code in learned:
-        regions, truth = told_regions(cases, code)
-        if min(sum(truth), len(truth) - sum(truth)) >= FEWEST:
-            values = figures_of(regions)
-            models[code] = fitted({name: values[name] for name in figures}, np.array(truth), ridge=RIDGE)
+        told = told_regions(cases, code)
+        if min(told.truth.sum(), (~told.truth).sum()) >= FEWEST:
+            values = figures_of(told.findings)
+            chosen = {name: values[name] for name in figures}
+            models[code] = fitted(chosen, told.truth, ridge=RIDGE, weight=told.weight)
     return models
 
 

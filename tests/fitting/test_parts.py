@@ -70,12 +70,14 @@ def test_exudates_near_the_fovea_hardly_ever_refer_eyes_without_risk(draw):
 
 def test_regions_are_told_by_experts_or_by_health(draw):
     cases = draw(60)
-    regions, truth = told_regions(cases, "MA")
+    told = told_regions(cases, "MA")
     known = sum(
         one.lesion == "MA" for case in cases if case.hits or case.grade == 0 for one in case.reading.findings
     )
-    assert len(regions) == len(truth) == known
-    assert any(truth)
+    assert len(told.findings) == len(told.truth) == known
+    assert told.truth.any()
+    assert not told.truth.all()
+    assert told.weight.mean() == pytest.approx(1)
 
 
 def test_tables_bring_the_cases_back(draw, tmp_path):
