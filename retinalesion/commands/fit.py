@@ -34,6 +34,7 @@ from retinalesion.networks.checkpoint import find, read_checkpoint
 from retinalesion.networks.encoder import Encoder
 from retinalesion.networks.tables import LESION_MODELS_FOR, SEGMENTERS, names_in, segmenter
 from retinalesion.reading.reader import Model
+from retinalesion.report.outcomes import OutcomeTables
 from retinalesion.report.prediction import ReadingWriter
 from retinalesion.training.callbacks.ending import end_of
 from retinalesion.training.contract import callbacks_of
@@ -252,7 +253,8 @@ class CommandLine(LightningCLI):
             self._open_run(self.session.run)
 
     def before_test(self) -> None:
-        """Leave beside the tables how the tested network was trained, as `compare` wants to know it."""
+        """Score its rule; and leave beside the tables how it was trained, as `compare` wants to know it."""
+        callbacks_of(self.trainer).insert(0, OutcomeTables())  # before the tables of the task, which tell it
         run, file = self.session.run, self.session.checkpoint
         if file is None or not self.trainer.is_global_zero:
             return

@@ -75,6 +75,7 @@ def _pool(runs: list[Result]) -> Result:
         grades=_grades(grades, parts) if grades else None,
         cost={name: float(np.mean([run.cost[name] for run in parts if name in run.cost])) for name in costs},
         parts=tuple(parts),
+        rule={},
     )
 
 

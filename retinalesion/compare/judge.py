@@ -35,6 +35,9 @@ SCORES = {
 JUDGED = ("pixel F1", "image F1", "kappa")
 BOUNDS = {"kappa": (-1.0, 1.0)}
 
+# Of the figures of a rule, those that are told.
+_OF_RULES = ("sensitivity", "specificity", "specificity, DR0", "specificity, DR1", "uncertain")
+
 
 def compare_runs(results: Sequence[Result]) -> list[Table]:
     """The tables that runs fill, in the paper's order.
@@ -316,6 +319,20 @@ def _fold_notes(results: list[Result]) -> list[str]:
     return notes
 
 
+def _rule_notes(results: list[Result]) -> list[str]:
+    """What each checkpoint's rule does; of folds, each, for every one has a rule of its own."""
+    notes = []
+    for run in (part for result in results for part in result.parts or (result,)):
+        told = []
+        for name in (one for one in _OF_RULES if run.rule.get(one, (None,))[0] is not None):
+            value, low, high = run.rule[name]
+            bounds = scores.interval_text(low, high)
+            told.append(f"{name} {value:.2f}" + (f" ({bounds})" if bounds else ""))
+        if told:
+            notes.append(f"By the rule of {run.name}, uncertain and retake referred: {'; '.join(told)}.")
+    return notes
+
+
 def _notes(
     results: list[Result],
     rows: list[Row],
@@ -328,6 +345,7 @@ def _notes(
     where = f", {part} of a store of {about['source']}" if about else ""
     notes = [f"{len(results[0].test.ids)} photographs{where}; trained on store {results[0].store}."]
     notes += _fold_notes(results)
+    notes += _rule_notes(results)
     if isinstance(results[0].test, LesionTest) and len(learned) < len(CODES):
         notes.append(
             f"Lesions learned: {', '.join(learned)}. Means are over these; so are the paper's, where it has "

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -111,6 +111,8 @@ class Result:
         cost: parameters, multiply-adds, seconds a photograph, where the test says so.
         fold: that it was tested on, and how all were dealt; None of a test of no fold.
         parts: the tests of single folds that it was put together from (`retinalesion.compare.folds`).
+        rule: what the checkpoint's rule was worth, by name of the figure: value, low and high end of its
+            interval, None where there is none; empty without a rule.
     """
 
     name: str
@@ -124,6 +126,7 @@ class Result:
     cost: Mapping[str, float]
     fold: Fold | None = None
     parts: tuple["Result", ...] = ()
+    rule: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -204,6 +207,7 @@ class Result:
             grades=grades,
             cost={name: float(report[name]) for name in numbers if _is_number(report.get(name))},
             fold=_fold(report.get("tested on") or {}),
+            rule=_rule(report),
         )
 
 
@@ -231,7 +235,18 @@ def _config(text: str) -> dict[str, Any]:
 def _report(text: str) -> dict[str, Any]:
     report = _mapping(json.loads(text))
     _fold(_mapping(report.get("tested on") or {}))
+    _rule(report)
     return report
+
+
+def _rule(report: Mapping[str, Any]) -> dict[str, tuple[float | None, ...]]:
+    figures = _mapping(_mapping(report.get("rule") or {}).get("figures") or {})
+    for name, parts in figures.items():
+        if not (
+            isinstance(parts, list) and len(parts) == 3 and all(p is None or _is_number(p) for p in parts)
+        ):
+            raise ValueError(f"{name} of the rule is no figure with its interval")
+    return {name: tuple(parts) for name, parts in figures.items()}
 
 
 def _fold(tested_on: Mapping[str, Any]) -> Fold | None:

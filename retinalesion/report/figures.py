@@ -38,3 +38,20 @@ def show(columns: Mapping[str, Mapping[str, Sequence[float | None]]], title: str
     console = Console()
     console.print(shown)
     console.print(COUNTED)
+
+
+def show_outcomes(outcomes: Mapping[str, Mapping[str, int]]) -> None:
+    """Print how many photographs of each true grade got each outcome.
+
+    Args:
+        outcomes: by grade: numbers by outcome.
+    """
+    names = list(dict.fromkeys(name for counts in outcomes.values() for name in counts))
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("", *names):
+        shown.add_column(heading, justify="right")
+    for grade, counts in outcomes.items():
+        shown.add_row(grade, *(str(counts.get(name, 0)) for name in names))
+    console = Console()
+    console.print("By the checkpoint's rule; rows: true grade, columns: outcome.")
+    console.print(shown)

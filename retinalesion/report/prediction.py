@@ -1,23 +1,20 @@
 """Lightning's ``predict`` writes readings too: on one process or many, each photograph once."""
 
-from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
-from retinalesion.data.spots import Spot, spots_in
-from retinalesion.data.store import Row, Store, truth_of
+from retinalesion.data.store import truth_of
 from retinalesion.files import locked
-from retinalesion.networks.base import Answers
-from retinalesion.reading.reader import AnatomyReader, Model, Subject, Told, see, unpacked
+from retinalesion.reading.reader import Told
 from retinalesion.reading.reading import Reading
+from retinalesion.report.batches import BatchReader
 from retinalesion.report.folder import BatchFolder
 from retinalesion.report.outputs import Outputs
 from retinalesion.training.callbacks.checkpoints import output_folder
 from retinalesion.training.callbacks.tested import gather
-from retinalesion.training.contract import data_of
 
 
 class ReadingWriter(Callback):
@@ -36,11 +33,7 @@ class ReadingWriter(Callback):
     def __init__(self, probabilities: bool = False) -> None:
         self.probabilities = probabilities
         self.outputs: Outputs | None = None
-        self.model: Model | None = None
-        self.anatomy: AnatomyReader | None = None
-        self.store: Store | None = None
-        self.photographs: dict[str, Row] = {}
-        self.spots: Mapping[str, Sequence[Spot]] = {}
+        self.reader: BatchReader | None = None
         self.readings: list[Reading] = []
         self.held = ExitStack()  # the folder, by the first process
 
@@ -50,16 +43,11 @@ class ReadingWriter(Callback):
         Raises:
             UserError: as `Model.of` raises; or the folder holds something else or is in use.
         """
-        self.model = Model.of(cast(Told, pl_module).trained)
-        self.anatomy = AnatomyReader(device=pl_module.device)
-        data = data_of(trainer)
-        self.store = data.store if data else None
-        self.photographs = {row.id: row for row in self.store.rows} if self.store else {}
-        self.spots = spots_in(self.store) if self.store else {}
+        self.reader = BatchReader(trainer, cast(Told, pl_module), pl_module.device)
         folder = BatchFolder(output_folder(trainer) / "predict")
         self.outputs = Outputs(folder.path, self.probabilities)
         self.readings = []
-        if not self.store:
+        if not self.reader.store:
             return
         folder.require_ours()  # in every process, or one would wait for the others
         trainer.strategy.barrier()
@@ -77,20 +65,12 @@ class ReadingWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Write the photographs of a batch; blanks, which only even out processes, have no id."""
-        for place, id in enumerate(outputs["id"]):
-            if id in self.photographs:
-                assert self.store is not None
-                assert self.outputs is not None
-                assert self.model is not None
-                assert self.anatomy is not None
-                row = self.photographs[id]
-                answers = Answers(**{part: outputs.get(part) for part in Answers._fields})
-                maps, grades = unpacked(answers, place, batch["image"].shape[-1])
-                subject, spots = Subject.of_row(row), self.spots.get(id, ())
-                view = self.store.view(row)
-                seen = see(subject, view, maps, grades, self.model, spots, self.anatomy.look(view))
-                self.readings.append(self.outputs.write(seen, *truth_of(self.store, row)))
+        """Write the photographs of a batch."""
+        assert self.reader
+        assert self.outputs
+        for row, seen in self.reader.seen(outputs, batch["image"].shape[-1]):
+            assert self.reader.store
+            self.readings.append(self.outputs.write(seen, *truth_of(self.reader.store, row)))
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gather the readings of all processes; write tables and report."""

@@ -121,6 +121,17 @@ class TestedForGrades(Tested, Protocol):
     grade_rows: list[GradeRow]
 
 
+@runtime_checkable
+class Ruled(Protocol):
+    """Its network may have a rule.
+
+    Attributes:
+        ruled: what that was worth in the latest test, for the summary; who makes readings leaves it here.
+    """
+
+    ruled: dict[str, Any]
+
+
 class KnowsLesions(Protocol):
     """A network that knows some lesions."""
 

@@ -1,6 +1,6 @@
 """`GradingTask`: logits to loss, score and step for grades, and for the lesion maps of the same pass."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback
@@ -166,11 +166,12 @@ class GradingTask(Task):
         self.counts.reset()
         self.rows, self.grade_rows = [], []
 
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Three tasks of one pass: count lesion maps, and keep two rows per photograph.
 
         Returns:
-            ``logits`` (n, 8, h, w), where there are maps, for those who count regions.
+            For those who count regions ``logits`` (n, 8, h, w), where there are maps; for those who make
+            readings what `predict_step` says too: ``id``, ``lesions`` and ``grade``.
         """
         lesions, grade = self(batch["image"])
         require_finite_output(grade, batch["id"])
@@ -178,8 +179,9 @@ class GradingTask(Task):
         maps = {} if lesions is None else {"logits": as_read(batch, lesions)}
         for logits in maps.values():
             self.rows += count_photographs(batch, logits, self.counts)
-        probability = grade.float().softmax(1).cpu()
-        for id, truth, one in zip(batch["id"], batch["grade"].tolist(), probability, strict=True):
+        probability = grade.float().softmax(1)
+        for id, truth, one in zip(batch["id"], batch["grade"].tolist(), probability.cpu(), strict=True):
             if id:
                 self.grade_rows.append(GradeRow(id, truth, tuple(one.tolist())))
-        return maps
+        said = None if lesions is None else lesions.float().sigmoid()
+        return {**maps, "id": batch["id"], "lesions": said, "grade": probability}

@@ -67,6 +67,7 @@ class Task(LightningModule):
         self.seen_side = 0  # of the latest test
         self.cost: dict[str, float | None] = {}  # of the network, likewise
         self.quality_limits: Limits = {}  # of photographs like those that it was trained on
+        self.ruled: dict[str, Any] = {}  # what its rule was worth in the latest test, of who reads
         self.rule: dict[str, Any] = {}  # fitted on this very network's readings; a fit makes it another
 
     @property

@@ -17,6 +17,7 @@ from retinalesion.compare.page import FILES, compare
 from retinalesion.compare.results import Result
 from retinalesion.compare.statistics import Difference
 from retinalesion.compare.tables import Verdict
+from retinalesion.errors import UserError
 from retinalesion.lesions import CODES
 from retinalesion.paper import paper
 
@@ -300,3 +301,20 @@ def test_all_lesions_fit_into_eighty_columns(tmp_path, make_run):
     assert "L-Net-16s" in shown.getvalue()
     assert "…" not in shown.getvalue()
     assert all(len(line) <= 80 for line in shown.getvalue().splitlines())
+
+
+def test_what_a_rule_is_worth_is_told_where_a_test_scored_one(make_run, tmp_path):
+    figures = {
+        "sensitivity": [0.951, 0.9, 0.98],
+        "specificity": [0.8, None, None],
+        "specificity, DR1": [None, None, None],
+    }
+    ruled = make_run(tmp_path / "ruled", {"network": "sian"}, rule={"figures": figures})
+    plain = make_run(tmp_path / "plain", {"network": "plain"})
+    (table,) = compare_runs([Result.read(ruled), Result.read(plain)])
+    (note,) = [one for one in table.notes if one.startswith("By the rule of")]
+    assert "ruled" in note
+    assert "sensitivity 0.95 (0.90 to 0.98); specificity 0.80." in note
+    damaged = make_run(tmp_path / "damaged", {"network": "sian"}, rule={"figures": {"sensitivity": "high"}})
+    with pytest.raises(UserError, match="no figure with its interval"):
+        Result.read(damaged)

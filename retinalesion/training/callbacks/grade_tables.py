@@ -17,7 +17,7 @@ from retinalesion.lesions import GRADES, NO_GRADE
 from retinalesion.scores import known, over
 from retinalesion.training.callbacks.checkpoints import output_folder
 from retinalesion.training.callbacks.tested import gather, groups_of, tested_on
-from retinalesion.training.contract import TestedForGrades
+from retinalesion.training.contract import Ruled, TestedForGrades
 from retinalesion.training.rows import GradeRow
 
 
@@ -103,6 +103,7 @@ class GradeTables(Callback):
             network = f"{task.hparams['network']} on {task.hparams['encoder']}"
             about = {"network": network, "trained on store": task.store_fingerprint, "side": task.seen_side}
             about |= {"tested on": tested_on(trainer), **task.cost}
+            about |= {"rule": task.ruled} if isinstance(task, Ruled) and task.ruled else {}
             write_json(folder / "grades.json", {**about, **figures})
             lines = [{**row.cells(), "group": group} for row, group in zip(rows, groups, strict=True)]
             write_csv(folder / "grades.csv", lines)
