@@ -7,7 +7,7 @@ STORE and RUNS are those of bench/folds.py, --anatomy those of bench/anatomy.py;
 same photographs whose cameras' spots are known. Sets: `idrid`, all of the store; `others`, photographs of
 other cameras, by each of the networks; and the six of bench/simulated.py over the graded photographs, made of
 --originals. Each set and fold is a file of lines in OUT/lines; what is there is not read again: the same
-command goes on. Sets that are whole come into OUT/photographs.csv and OUT/regions.csv.gz.
+command goes on. A set that is whole comes into OUT/SET/photographs.csv and OUT/SET/regions.csv.gz.
 """
 
 import argparse
@@ -190,7 +190,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=("idrid", "others", *CAMERAS))
     given = parser.parse_args()
     use_threads(1)
-    work, whole = Work(given), []
+    work = Work(given)
     for name in given.only:
         cases, complete = [], True
         for fold in range(given.folds):
@@ -209,9 +209,8 @@ def main() -> None:
                 append_text(file, lines[-1])
             print(f"{name}, fold {fold}: {len(lines)}", flush=True)
             cases += map(case_of, lines)
-        whole += cases if complete else []
-    if whole:
-        write_tables(given.out, whole)
+        if complete:
+            write_tables(given.out / name, cases)
 
 
 if __name__ == "__main__":

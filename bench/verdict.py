@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from simulated import CAMERAS
 
 from retinalesion.files import replace_file, write_csv, write_json
 from retinalesion.fitting.cases import Case, said, without
@@ -82,9 +83,7 @@ def main() -> None:
     parser.add_argument("tables", type=Path)
     parser.add_argument("out", type=Path)
     given = parser.parse_args()
-    cases = read_tables(given.tables)
-    sets = list(dict.fromkeys(case.set for case in cases))
-    home = [case for case in cases if case.set == "idrid"]
+    home = read_tables(given.tables / "idrid")
     text = ["# What the verdict is worth", ""]
     said_of = {}
     for name, variant in VARIANTS.items():
@@ -96,10 +95,11 @@ def main() -> None:
     text += home_section(told["shipped"], *said_of["shipped"]) + gain_section(told)
     rule = fit(home)
     rules = {fold: fit(without(home, fold)) for fold in sorted({case.fold for case in home})}
-    for name in sets:
-        if name not in ("idrid",) and not name.startswith("others"):
-            text += simulated_section(name, [case for case in cases if case.set == name], rules)
-    text += others_section([case for case in cases if case.set.startswith("others")], rule)
+    for name in CAMERAS:
+        if (given.tables / name).is_dir():
+            text += simulated_section(name, read_tables(given.tables / name), rules)
+    if (given.tables / "others").is_dir():
+        text += others_section(read_tables(given.tables / "others"), rule)
     rows = [
         {"variant": name, **dict(zip(Judged._fields, map(str, row), strict=True))}
         for name, one in told.items()

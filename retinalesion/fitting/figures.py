@@ -17,6 +17,7 @@ from retinalesion.reading.rule import Array, logistic, logit_of
 from retinalesion.scores import interval_text, kappa, known, percentiles, quotient, resamples
 
 BINS = 10  # of the reliability curve
+_HELD = 0.01
 Bools = NDArray[np.bool_]
 
 
@@ -111,21 +112,35 @@ def grade_kappa(judged: Judged, weights: Array) -> Array:
 def slope(judged: Judged, weights: Array) -> Array:
     """Of a logistic model of the truth on the probability's logit: 1 is calibrated, below is too sure.
 
-    By Newton's steps, of all weightings at once.
+    By Newton's steps of all weightings at once, each halved until the truth is likelier. The slope is held
+    near 1 by a hundredth of a photograph, so that it is finite where all ill ones are above all others.
     """
     told = ~np.isnan(judged.probability)
     logit, ill, weights = logit_of(judged.probability[told]), judged.ill[told], weights[:, told]
     both = ((weights * ill).sum(1) > 0) & ((weights * ~ill).sum(1) > 0)
-    bias, steep = np.zeros(len(weights)), np.ones(len(weights))
-    for _ in range(25):
-        p = logistic(bias[:, None] + steep[:, None] * logit)
-        wrong, spread = weights * (ill - p), weights * p * (1 - p)
-        by_bias, by_steep = wrong.sum(1), wrong @ logit
-        first, mixed, second = spread.sum(1), spread @ logit, spread @ logit**2
-        determinant = np.maximum(first * second - mixed**2, 1e-9)
-        bias += np.clip((second * by_bias - mixed * by_steep) / determinant, -2, 2)
-        steep += np.clip((first * by_steep - mixed * by_bias) / determinant, -2, 2)
-    return np.where(both, steep, np.nan)
+    at = np.tile((0.0, 1.0), (len(weights), 1))
+
+    def cost(at: Array) -> Array:
+        of = at[:, :1] + at[:, 1:] * logit
+        likely = (weights * (np.logaddexp(0, of) - ill * of)).sum(1)
+        return np.asarray(likely + _HELD / 2 * (at[:, 1] - 1) ** 2)
+
+    for _ in range(15):
+        p = logistic(at[:, :1] + at[:, 1:] * logit)
+        wrong, spread = weights * (p - ill), weights * p * (1 - p)
+        first = np.stack([wrong.sum(1), wrong @ logit + _HELD * (at[:, 1] - 1)], 1)
+        mixed = spread @ logit
+        curve = (spread.sum(1) + 1e-9, mixed, mixed, spread @ logit**2 + _HELD)
+        second = np.stack(curve, 1).reshape(-1, 2, 2)
+        step = np.linalg.solve(second, first[..., None])[..., 0]
+        before = cost(at)
+        for _ in range(8):
+            worse = cost(at - step) > before + 1e-9
+            if not worse.any():
+                break
+            step[worse] /= 2
+        at = at - step
+    return np.where(both, at[:, 1], np.nan)
 
 
 def share(yes: Callable[[Judged], Bools], among: Callable[[Judged], Bools] | None = None) -> Score:

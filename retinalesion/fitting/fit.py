@@ -20,6 +20,7 @@ from retinalesion.scores import referable_probability
 
 SENSITIVITY, SPECIFICITY = 0.95, 0.90  # of the two cuts
 ROC_STEPS = 101
+FEWEST_STEP = 10  # photographs on either side, from which a step's probability is calibrated
 
 
 @dataclass(frozen=True)
@@ -53,17 +54,21 @@ def fit(cases: Sequence[Case], choices: Choices = SHIPPED) -> Rule:
     looked = looked_out_of_fold(cases, learned, choices.figures) if choices.figures else list(cases)
     points = fit_points(looked, learned)
     graded = [case for case in looked if case.grade != NO_GRADE and case.readable]
-    score = _out_of_fold(graded, choices)
-    referable, steps = _fit_models(graded, choices)
     ill = np.array([bool(case.referable) for case in graded])
+    grades = np.array([case.grade for case in graded])
+    (referable, *steps), (score, *scores) = _fit_models(graded, choices), _out_of_fold(graded, choices)
     slope = slope_of(score, ill)
-    roc = roc_of(score * slope.weights["score"] + slope.bias, ill)
+    roc = roc_of(slope.logit({"score": score}), ill)
+    calibrated = [
+        calibrated_step(step, logit, grades, grade)
+        for grade, (step, logit) in enumerate(zip(steps, scores, strict=True), 1)
+    ]
     return Rule(
         second_look=fit_second_look(cases, learned, choices.figures) if choices.figures else {},
         points=points,
         macula=fit_macula(looked),
         referable=stretched(referable, slope),
-        steps=steps,
+        steps=tuple(calibrated),
         low=roc.cut_of_sensitivity(SENSITIVITY),
         high=roc.cut_of_specificity(SPECIFICITY),
         roc=roc,
@@ -111,27 +116,45 @@ def values_of(cases: Sequence[Case], choices: Choices) -> dict[str, Array]:
     return values
 
 
-def _fit_models(cases: Sequence[Case], choices: Choices) -> tuple[Logistic, tuple[Logistic, ...]]:
+def _fit_models(cases: Sequence[Case], choices: Choices) -> list[Logistic]:
+    """Of referable, then of each step."""
     values = values_of(cases, choices)
     rising = tuple(values) if choices.monotone else ()
     grades = np.array([case.grade for case in cases])
     ill = np.array([bool(case.referable) for case in cases])
-    referable = fitted(values, ill, ridge=choices.ridge, rising=rising)
-    steps = []
+    models = [fitted(values, ill, ridge=choices.ridge, rising=rising)]
     for grade in range(1, len(GRADES)):
         enter = grades >= grade - 1
         own = {name: column[enter] for name, column in values.items()}
-        steps.append(fitted(own, grades[enter] >= grade, ridge=choices.ridge, rising=rising))
-    return referable, tuple(steps)
+        models.append(fitted(own, grades[enter] >= grade, ridge=choices.ridge, rising=rising))
+    return models
 
 
 def _out_of_fold(cases: Sequence[Case], choices: Choices) -> Array:
-    score = np.zeros(len(cases))
+    """Logits of referable and of each step, (5, n), each by models that did not see the fold."""
+    scores = np.zeros((len(GRADES), len(cases)))
     folds = np.array([case.fold for case in cases])
     for fold in folds_in(cases):
-        model, _ = _fit_models(without(cases, fold), choices)
-        score[folds == fold] = model.logit(values_of(within(cases, fold), choices))
-    return score
+        values = values_of(within(cases, fold), choices)
+        for place, model in enumerate(_fit_models(without(cases, fold), choices)):
+            scores[place, folds == fold] = model.logit(values)
+    return scores
+
+
+def calibrated_step(step: Logistic, score: Array, grades: NDArray[np.int64], grade: int) -> Logistic:
+    """The step to a grade, its probabilities calibrated where there are enough photographs on either side.
+
+    Args:
+        step: that it is the grade or worse, where it is the one before or worse.
+        score: its logits of photographs that it was not fitted on, (n,).
+        grades: theirs, (n,).
+        grade: which.
+    """
+    enter = grades >= grade - 1
+    yes = grades[enter] >= grade
+    if min(yes.sum(), (~yes).sum()) < FEWEST_STEP:
+        return step
+    return stretched(step, slope_of(score[enter], yes))
 
 
 def slope_of(score: Array, ill: NDArray[np.bool_]) -> Logistic:

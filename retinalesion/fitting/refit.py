@@ -4,18 +4,25 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from retinalesion.errors import UserError
 from retinalesion.fitting.cases import Case
-from retinalesion.fitting.fit import SENSITIVITY, SPECIFICITY, Choices, roc_of, slope_of, stretched, values_of
+from retinalesion.fitting.fit import (
+    SENSITIVITY,
+    SPECIFICITY,
+    Choices,
+    calibrated_step,
+    roc_of,
+    slope_of,
+    stretched,
+    values_of,
+)
 from retinalesion.fitting.points import fit_macula, fit_points
 from retinalesion.fitting.second_look import looked
 from retinalesion.reading.reading import Reading
-from retinalesion.reading.rule import Array, Logistic, Rule, logit_of
+from retinalesion.reading.rule import Rule, logit_of
 from retinalesion.reading.verdict import NETWORK
 
-FEWEST_STEP = 10  # photographs on either side, from which the probability of a grade is calibrated anew
 HEALTHY = "healthy_score"  # what a rule keeps for `moved`: the median score of the DR0 it was fitted on
 SITE = "site"  # what it says of having been moved
 
@@ -38,7 +45,9 @@ def refitted(rule: Rule, cases: Sequence[Case]) -> Rule:
     score = rule.referable.logit(values)
     slope = slope_of(score, ill)
     roc = roc_of(slope.logit({"score": score}), ill)
-    steps = [_step(step, step.logit(values), grades, grade) for grade, step in enumerate(rule.steps, 1)]
+    steps = [
+        calibrated_step(step, step.logit(values), grades, grade) for grade, step in enumerate(rule.steps, 1)
+    ]
     return replace(
         rule,
         points=fit_points(own, next(case.reading.learned for case in own)),
@@ -52,14 +61,6 @@ def refitted(rule: Rule, cases: Sequence[Case]) -> Rule:
         offset=0.0,
         told={},
     )
-
-
-def _step(step: Logistic, score: Array, grades: NDArray[np.int64], grade: int) -> Logistic:
-    enter = grades >= grade - 1
-    yes = grades[enter] >= grade
-    if min(yes.sum(), (~yes).sum()) < FEWEST_STEP:
-        return step
-    return stretched(step, slope_of(score[enter], yes))
 
 
 def healthy_score(cases: Sequence[Case], readings: Sequence[Reading]) -> float | None:

@@ -14,13 +14,15 @@ from retinalesion.data.splits import folds_of, groups_in
 from retinalesion.data.store import Row, Store
 from retinalesion.errors import PhotographError, UserError
 from retinalesion.files import write_csv
-from retinalesion.fitting.cases import Case
+from retinalesion.fitting.cases import Case, said
 from retinalesion.fitting.fit import fit, judged_by
 from retinalesion.fitting.refit import moved, refitted
+from retinalesion.fitting.tables import REGIONS, read_tables
 from retinalesion.fitting.told import told_of
 from retinalesion.lesions import NO_GRADE
 from retinalesion.networks.checkpoint import EXPORTED, Checkpoint, find, read_checkpoint, write_as_called
 from retinalesion.networks.tables import trained_from
+from retinalesion.reading.conclusion import concluded
 from retinalesion.reading.reader import Model
 from retinalesion.reading.reading import Reading
 from retinalesion.reading.rule import Rule
@@ -71,7 +73,8 @@ def calibrate(
     figures are nested: no photograph is judged by a rule in whose fitting it or its group took part.
 
     Args:
-        store: with graded photographs.
+        store: with graded photographs; or a folder of `retinalesion.fitting.tables`, whose photographs were
+            read out of fold, by networks of the same kind.
         out: file to write, ``.ckpt`` or ``.safetensors``.
         checkpoint: a run, one of its checkpoints, or an exported file; None for the model in the box.
         split: of the store, the photographs to take: ``train``, ``val``, ``test`` or ``all``.
@@ -84,11 +87,15 @@ def calibrate(
         UserError: no store, too few graded photographs or too few of a kind, a checkpoint without maps, the
             file is there already or cannot be written, or as `retinalesion.report.analyze.analyze` raises.
     """
-    asked, opened = _Asked.of(out, checkpoint), Store(store)
+    asked = _Asked.of(out, checkpoint)
+    if (Path(store) / REGIONS).is_file():
+        return _fitted(read_tables(Path(store)), asked, anew, f"tables of {Path(store).absolute().name}")
+    opened = Store(store)
     graded = {row.id: row for row in opened.rows if row.grade != NO_GRADE and split in (row.split, "all")}
     rows = _without_trained(opened, graded, asked.read)
     told = f" of {len(graded)}, of which the others trained this network" if len(rows) < len(graded) else ""
-    _require_enough(opened, referable_truth(*_labels(rows.values())), f"graded photographs{told}")
+    truth = referable_truth(*_labels(rows.values()))
+    _require_enough(f"{opened.path}", truth, f"graded photographs{told}")
     items = [Item(row.id, row.name, opened.path, row) for row in rows.values()]
     lines = read_once(items, asked.readings, asked.weights, fresh=fresh, device=device, workers=workers)
     before = [reading for reading in lines if not reading.error]
@@ -98,14 +105,7 @@ def calibrate(
         Case(one, groups[one.id], folds[one.id], source_of(opened), str(rows[one.id].camera or ""))
         for one in before
     ]
-    readable = [case.referable for case in cases if case.readable]
-    _require_enough(opened, readable, "graded photographs that can be read")
-    rule_of = fit if asked.rule is None or anew else partial(refitted, asked.rule)
-    after = judged_by(cases, rule_of)
-    source = f"{len(cases)} graded photographs, {source_of(opened)}" + (split != "all") * f", {split}"
-    rule = replace(rule_of(cases), told=told_of(cases, after, before, source))
-    write_csv(asked.readings / ROWS, map(_row, cases, before, after), spreadsheet=True)
-    return asked.write(rule)
+    return _fitted(cases, asked, anew, source_of(opened) + (split != "all") * f", {split}")
 
 
 def adapt(
@@ -196,6 +196,20 @@ class _Asked:
         return Calibrated(self.file, Rule.from_dict(plain), self.readings)
 
 
+def _fitted(cases: Sequence[Case], asked: "_Asked", anew: bool, source: str) -> Calibrated:
+    """The rule of cases, judged nested, written into a checkpoint with a row per photograph beside it."""
+    readable = [case.referable for case in cases if case.readable]
+    _require_enough(source, readable, "graded photographs that can be read")
+    rule_of = fit if asked.rule is None or anew else partial(refitted, asked.rule)
+    before = [said(case, asked.rule) if asked.rule else concluded(case.reading) for case in cases]
+    after = judged_by(cases, rule_of)
+    graded = sum(case.referable is not None for case in cases)
+    told = told_of(cases, after, before, f"{graded} graded photographs, {source}")
+    asked.readings.mkdir(parents=True, exist_ok=True)
+    write_csv(asked.readings / ROWS, map(_row, cases, before, after), spreadsheet=True)
+    return asked.write(replace(rule_of(cases), told=told))
+
+
 def source_of(store: Store) -> str:
     """A store's name and source."""
     return f"{store.path.absolute().name} ({store.info['source']})"
@@ -219,7 +233,7 @@ def _labels(rows: Collection[Row]) -> tuple[list[int], list[int]]:
     return [row.grade for row in rows], [row.oedema for row in rows]
 
 
-def _require_enough(store: Store, referable: Collection[Any], what: str) -> None:
+def _require_enough(source: str, referable: Collection[Any], what: str) -> None:
     count, ill = len(referable), sum(one == 1 for one in referable)
     needs = (
         (FEWEST - count, "graded photographs"),
@@ -228,7 +242,7 @@ def _require_enough(store: Store, referable: Collection[Any], what: str) -> None
     )
     if lacking := [f"{more} {kind}" for more, kind in needs if more > 0]:
         raise UserError(
-            f"{store.path}: {count} {what}, {ill} of them referable (DR2 or worse, or macular oedema at "
+            f"{source}: {count} {what}, {ill} of them referable (DR2 or worse, or macular oedema at "
             f"risk). {FEWEST} are needed, {FEWEST_OF_EACH} of them referable and {FEWEST_OF_EACH} not: "
             f"lacking are {', '.join(lacking)}. What {FEWEST_UNGRADED} photographs without grades can do: "
             "--ungraded"
