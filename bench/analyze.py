@@ -39,7 +39,7 @@ class Dots(Reader):
     """Finds every bright dot."""
 
     def __init__(self) -> None:
-        self.side, self.model = SIDE, Model("dots", ("MA",), ANY)
+        self.side, self.anatomy, self.model = SIDE, None, Model("dots", ("MA",), ANY)
 
     def maps_of(self, square: NDArray[np.uint8]) -> tuple[NDArray[np.float32], tuple[float, ...]]:
         maps = np.zeros((len(CODES), SIDE, SIDE), np.float32)

@@ -18,7 +18,7 @@ class Contrasts(Reader):
     """Takes whatever is darker or brighter than a retina for a haemorrhage, and grades all as healthy."""
 
     def __init__(self, limits=ANY):
-        self.side, self.model = SIDE, Model("contrasts", ("iHE",), limits)
+        self.side, self.anatomy, self.model = SIDE, None, Model("contrasts", ("iHE",), limits)
 
     def maps_of(self, square):
         maps = np.zeros((len(CODES), SIDE, SIDE), np.float32)

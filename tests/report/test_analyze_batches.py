@@ -29,7 +29,7 @@ class Dark(Reader):
     """Takes what is dark for MA."""
 
     def __init__(self):
-        self.side, self.model = 64, Model("dark", ("MA",), ANY)
+        self.side, self.anatomy, self.model = 64, None, Model("dark", ("MA",), ANY)
         self.asked = []
 
     def maps_of(self, square):

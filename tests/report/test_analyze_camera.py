@@ -37,7 +37,7 @@ class Specks(Reader):
     """Takes what is darker than its surroundings for iHE, and what is brighter for HaEx."""
 
     def __init__(self):
-        self.side, self.model = 160, Model("specks", ("iHE", "HaEx"), ANY)
+        self.side, self.anatomy, self.model = 160, None, Model("specks", ("iHE", "HaEx"), ANY)
 
     def maps_of(self, square):
         green = square[..., 1]

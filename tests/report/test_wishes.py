@@ -37,7 +37,7 @@ class Ruled(Reader):
     """Finds nothing; its rule's score is -0.5."""
 
     def __init__(self, rule, wish):
-        self.side, self.model = 64, Model("ruled", ("MA",), ANY, rule, wish)
+        self.side, self.anatomy, self.model = 64, None, Model("ruled", ("MA",), ANY, rule, wish)
 
     def maps_of(self, square):
         return np.zeros((len(CODES), self.side, self.side), np.float32), (0.5, 0.2, 0.1, 0.1, 0.1)
