@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from retinalesion import samples
 from retinalesion.lesions import LESIONS
 from retinalesion.reading.reader import Reader
 from retinalesion.report.analyze import box
@@ -57,3 +58,20 @@ def test_the_cards_scores_of_lesions_are_the_measured_ones(card):
         measured = {row["lesion"]: float(row["pixel F1"]) for row in csv.DictReader(file) if row["pixel F1"]}
     (line,) = (line for line in card.splitlines() if line.startswith("| pixel F1 |"))
     assert re.findall(r"0\.\d\d", line) == [f"{measured[name]:.2f}" for name in (*LEARNED, "mean")]
+
+
+@pytest.mark.slow
+def test_what_it_says_of_the_samples_is_sane():
+    """With a rule or without: the ill one is referred, the healthy one is not, each with its range."""
+    reader = Reader.from_checkpoint(box(), "cpu")
+    ill, healthy = (reader.read(file, file.stem).reading for file in samples.photographs())
+    assert ill.outcome == "refer"
+    assert {"MA", "iHE", "HaEx"} <= set(ill.present)
+    assert healthy.outcome in ("no referral", "uncertain")
+    assert healthy.grade in (0, 1)
+    for said in (ill, healthy):
+        assert said.quality.gradable
+        assert said.grade_low <= said.grade <= said.grade_high
+        assert sum(said.grade_probabilities) == pytest.approx(1, abs=1e-3)
+        assert said.disc.diameter < 0.25 * said.box.side
+        assert set(said.present) | set(said.possible) <= set(LEARNED)
