@@ -35,7 +35,7 @@ def best_choices(places):
 
 
 def test_places_come_back_within_a_fraction_of_a_cell_and_what_is_out_of_sight_is_told():
-    places = torch.tensor([[[0.2, 0.51], [0.633, 0.4]], [[0.9, 0.1], [-9, -9]], [[math.nan] * 2, [0.5, 1.2]]])
+    places = torch.tensor([[[0.2, 0.51], [0.57, 0.53]], [[0.9, 0.1], [-9, -9]], [[math.nan] * 2, [0.5, 1.2]]])
     said = sightings(best_choices(places))
     inside = [(0, 0), (0, 1), (1, 0)]
     for at in inside:
@@ -47,7 +47,7 @@ def test_places_come_back_within_a_fraction_of_a_cell_and_what_is_out_of_sight_i
 
 
 def test_a_mirror_image_counts_as_much_as_the_image():
-    places = torch.tensor([[[0.2, 0.5], [0.6, 0.4]]])
+    places = torch.tensor([[[0.2, 0.5], [0.57, 0.52]]])
     mirrored = places.clone()
     mirrored[..., 0] = 1 - places[..., 0]
     one = best_choices(places)
@@ -56,6 +56,20 @@ def test_a_mirror_image_counts_as_much_as_the_image():
     assert (both.certainties > 0.9).all()
     doubted = sightings(one, best_choices(torch.full((1, 2, 2), -9.0)))
     assert ((doubted.certainties > 0.4) & (doubted.certainties < 0.55)).all()
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_where_the_picture_leaves_a_doubt_the_fovea_is_where_eyes_have_it(side):
+    cells = torch.full((1, 2, CELLS, CELLS), -9.0)
+    cells[0, 0, 11, 11] = 9.0  # a disc of 0.15 in the middle
+    right, wrong = 11 + side * 9, 11 - side * 4  # 2.5 diameters from it, and one
+    cells[0, 1, 11, right] = cells[0, 1, 11, wrong] = 3.0
+    said = sightings(Choices(cells, torch.full((1, 2), -9.0), torch.full((1,), 0.15)))
+    assert said.places[0, 1, 0] == pytest.approx((right + 0.5) / CELLS, abs=0.5 / CELLS)
+    assert said.certainties[0, 1] == pytest.approx(0.5, abs=0.1)  # what is seen there and no more
+    cells[0, 1, 11, wrong] = 9.0
+    said = sightings(Choices(cells, torch.full((1, 2), -9.0), torch.full((1,), 0.15)))
+    assert said.places[0, 1, 0] == pytest.approx((wrong + 0.5) / CELLS, abs=0.5 / CELLS)
 
 
 def test_the_discs_diameter_is_learned_where_it_is_in_sight_and_by_trust():
