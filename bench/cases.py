@@ -5,9 +5,10 @@ python bench/cases.py STORE RUNS OUT --others FOLDER --originals FOLDER [--anato
 
 STORE and RUNS are those of bench/folds.py, --anatomy those of bench/anatomy.py; --cameras is a store of the
 same photographs whose cameras' spots are known. Sets: `idrid`, all of the store; `others`, photographs of
-other cameras, by each of the networks; and the six of bench/simulated.py over the graded photographs, made of
---originals. Each set and fold is a file of lines in OUT/lines; what is there is not read again: the same
-command goes on. A set that is whole comes into OUT/SET/photographs.csv and OUT/SET/regions.csv.gz.
+other cameras, by each of the networks; `box`, the same by the model in the box; and the six of
+bench/simulated.py over the graded photographs, made of --originals. Each set and fold is a file of lines in
+OUT/lines; what is there is not read again: the same command goes on. A set that is whole comes into
+OUT/SET/photographs.csv and OUT/SET/regions.csv.xz.
 """
 
 import argparse
@@ -37,8 +38,10 @@ from retinalesion.reading.anatomy import DISC_SHARE, UNKNOWN
 from retinalesion.reading.findings import field_pixels
 from retinalesion.reading.reader import Reader, Seen, Subject, use_threads
 from retinalesion.reading.reading import Reading
+from retinalesion.report.analyze import box
 
 SIDE = 1344  # at which the model in the box reads
+BOX = -1  # instead of a fold: the model in the box
 OTHERS = {"hrf": "Canon", "chase": "Nidek", "fives": "FIVES", "hygd": "Topcon"}
 
 
@@ -59,9 +62,11 @@ class Work:
         self.folds = folds_of(self.store, given.folds)
         self.groups = self._groups()
         self.spots = spots_in(Store(given.cameras)) if given.cameras else {}
-        self.reader = cache(self._reader)
+        self.reader, self.camera = cache(self._reader), cache(Simulated.of)
 
     def _reader(self, fold: int) -> Reader:
+        if fold == BOX:
+            return Reader.from_checkpoint(box(), device="cpu")
         file = self.given.runs / f"fold-{fold}" / self.given.network / "checkpoints" / "last.ckpt"
         anatomy = self.given.anatomy / f"fold-{fold}.safetensors" if self.given.anatomy else None
         return Reader(trained_from(read_checkpoint(file)), side=SIDE, anatomy=anatomy)
@@ -71,7 +76,7 @@ class Work:
 
     def tasks(self, name: str, fold: int) -> list[Task]:
         """The photographs of a set that the network of a fold reads."""
-        if name == "others":
+        if name in ("others", "box"):
             return [Task(None, file, fold) for file in sorted(self.given.others.glob("photographs/*.jpg"))]
         rows = [row for row in self.store.rows if self.folds.get(row.id) == fold]
         if name == "idrid":
@@ -83,7 +88,7 @@ class Work:
     def case(self, name: str, task: Task) -> Case:
         """A photograph, read."""
         reader = self.reader(task.fold)
-        if name == "others":
+        if name in ("others", "box"):
             assert task.file
             return self._other(reader, task.file, task.fold)
         assert task.row
@@ -93,7 +98,7 @@ class Work:
             subject = Subject.of_row(task.row)._replace(anatomy=UNKNOWN)
             return self._graded(reader.look(self.store.view(task.row), subject, spots), task, name)
         assert task.file
-        camera = Simulated.of(self.given.others / "photographs" / f"{name}.jpg")
+        camera = self.camera(self.given.others / "photographs" / f"{name}.jpg")
         rgb, scale = camera.photographed(read_photograph(task.file))
         spots = [spot.scaled(scale, scale) for spot in spots]
         subject = Subject.of_row(task.row)._replace(anatomy=UNKNOWN)
@@ -187,18 +192,19 @@ def main() -> None:
     parser.add_argument("--cameras", type=Path)
     parser.add_argument("--network", default="sian", choices=("lnet", "sian"))
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--only", nargs="*", default=("idrid", "others", *CAMERAS))
+    parser.add_argument("--only", nargs="*", default=("idrid", "others", "box", *CAMERAS))
     given = parser.parse_args()
     use_threads(1)
     work = Work(given)
     for name in given.only:
         cases, complete = [], True
-        for fold in range(given.folds):
+        for fold in (BOX,) if name == "box" else range(given.folds):
             checkpoint = given.runs / f"fold-{fold}" / given.network / "finished"
-            file = given.out / "lines" / name / f"fold-{fold}.jsonl"
+            part = "box" if fold == BOX else f"fold-{fold}"
+            file = given.out / "lines" / name / f"{part}.jsonl"
             file.parent.mkdir(parents=True, exist_ok=True)
             lines, tasks = lines_in(file), work.tasks(name, fold)
-            if len(lines) < len(tasks) and not checkpoint.is_file():
+            if len(lines) < len(tasks) and fold != BOX and not checkpoint.is_file():
                 print(
                     f"{name}, fold {fold}: {len(tasks) - len(lines)} wait for {checkpoint.parent}", flush=True
                 )

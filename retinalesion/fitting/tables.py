@@ -1,8 +1,7 @@
 """The tables that photographs are read into once, a row a photograph and a row a region."""
 
 import csv
-import gzip
-import io
+import lzma
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -16,15 +15,16 @@ from retinalesion.fitting.cases import Case
 from retinalesion.geometry import Box, Landmark
 from retinalesion.lesions import CODES, GRADES
 from retinalesion.reading.reading import Finding, Quality, Reading
+from retinalesion.reading.rule import logistic, logit_of
 
-PHOTOGRAPHS, REGIONS = "photographs.csv", "regions.csv.gz"
-_DIGITS = 4  # significant, of what is measured
+PHOTOGRAPHS, REGIONS = "photographs.csv", "regions.csv.xz"
+_DIGITS, _COARSE = 4, 3  # significant, of a photograph's figures and of a region's
 _SPOT = "spot"
-# What a rule says is not kept: it is said anew.
-_KEPT = tuple(
-    one.name for one in fields(Finding) if one.name not in ("confidence", "counts", "reason", "share")
-)
-_WHOLE = {"number", "left", "top", "width", "height", "pixels", "neighbours", "other", _SPOT}
+# What a rule says is not kept, for it is said anew; nor what nothing is fitted on.
+_LEFT_OUT = {"confidence", "counts", "reason", "share", "left", "top", "width", "height"}
+_KEPT = tuple(one.name for one in fields(Finding) if one.name not in _LEFT_OUT)
+_WHOLE = {"number", "pixels", "neighbours", "other", _SPOT}
+_AS_LOGIT = ("peak", "mean")  # so that a few digits tell near-certain ones apart
 
 
 def write_tables(folder: Path, cases: Sequence[Case]) -> None:
@@ -40,11 +40,8 @@ def write_tables(folder: Path, cases: Sequence[Case]) -> None:
             _write(out, (_photograph(case) for case in cases))
 
     def regions(beside: Path) -> None:
-        # Without the time and the name, so that the same cases make the same bytes.
-        with beside.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as packed:
-            out = io.TextIOWrapper(packed, "utf-8", newline="")
+        with lzma.open(beside, "wt", preset=9, encoding="utf-8", newline="") as out:
             _write(out, (row for case in cases for row in _regions(case)))
-            out.flush()
 
     replace_file(folder / PHOTOGRAPHS, photographs)
     replace_file(folder / REGIONS, regions)
@@ -57,13 +54,13 @@ def read_tables(folder: Path) -> list[Case]:
         UserError: a table is missing or is not such a one.
     """
     try:
-        with gzip.open(folder / REGIONS, "rt", encoding="utf-8", newline="") as lines:
+        with lzma.open(folder / REGIONS, "rt", encoding="utf-8", newline="") as lines:
             regions: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
             for row in csv.DictReader(lines):
                 regions[row["set"], row["id"]].append(row)
         with (folder / PHOTOGRAPHS).open(encoding="utf-8", newline="") as lines:
             return [_case(row, regions[row["set"], row["id"]]) for row in csv.DictReader(lines)]
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, lzma.LZMAError) as error:
         raise UserError(f"{folder}: does not hold the tables of cases ({error}).") from error
 
 
@@ -108,11 +105,13 @@ def _photograph(case: Case) -> dict[str, Any]:
 def _regions(case: Case) -> Iterable[dict[str, Any]]:
     for finding in (*case.reading.findings, *case.reading.camera):
         values = asdict(finding)
+        values |= {name: float(logit_of(values[name])) for name in _AS_LOGIT}
+        values |= {name: round(values[name]) for name in ("x", "y")}
         hit = case.hits.get(finding.number)
         yield {
             "set": case.set,
             "id": case.reading.id,
-            **{name: _plain(values[name]) for name in _KEPT},
+            **{name: _plain(values[name], _COARSE) for name in _KEPT},
             "hit": "" if hit is None else int(hit),
         }
 
@@ -161,7 +160,8 @@ def _finding(row: Mapping[str, str]) -> Finding:
             values[name] = None
         else:
             values[name] = int(text) if name in _WHOLE else float(text)
-    return Finding(**values, share=0.0, confidence=values["peak"])
+    values |= {name: float(logistic(values[name])) for name in _AS_LOGIT}
+    return Finding(**values, left=0, top=0, width=0, height=0, share=0.0, confidence=values["peak"])
 
 
 def _landmark(row: Mapping[str, str], name: str) -> Landmark | None:
@@ -171,7 +171,7 @@ def _landmark(row: Mapping[str, str], name: str) -> Landmark | None:
     return Landmark(x, y, certainty, float(row[f"{name}_diameter"]) if row[f"{name}_diameter"] else None)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, digits: int = _DIGITS) -> Any:
     if isinstance(value, float):
-        return f"{value:.{_DIGITS}g}"
+        return f"{value:.{digits}g}"
     return "" if value is None else value
