@@ -12,6 +12,9 @@ from retinalesion.reading.stream import Item
 from retinalesion.report.folder import LINES, MARK, BatchFolder
 
 
+_SYSTEMS = frozenset({"@eaDir", "$RECYCLE.BIN", "__MACOSX"})  # thumbnails, what was deleted, forks of files
+
+
 def listed(photographs: Path | str | Sequence[Path | str], split: str, out: Path) -> list[Item]:
     """What to read, under unique ids; pictures of earlier analyses are no photographs.
 
@@ -60,7 +63,7 @@ def _listed(named: Sequence[Path], split: str, out: Path) -> Iterator[Item]:
                 require_finished(begun.parents[1])
             ours = {out.resolve(), *(lines.parent.resolve() for lines in path.rglob(LINES))}
             ours |= {mark.parent.resolve() for mark in path.rglob(MARK) if BatchFolder(mark.parent).is_ours}
-            found = (file for file in path.rglob("*") if _is_photograph(file))
+            found = (file for file in path.rglob("*") if _is_photograph(file, path))
             # Of its folder: a file may be a link to itself, which is told when it is read.
             files = sorted(file for file in found if ours.isdisjoint(_with_all_above(file.parent.resolve())))
             if not files:
@@ -78,8 +81,11 @@ def _with_all_above(folder: Path) -> list[Path]:
     return [folder, *folder.parents]
 
 
-def _is_photograph(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+def _is_photograph(file: Path, folder: Path) -> bool:
+    """Whether a file of a folder is one by its name, and stands in no hidden folder nor in one of a system."""
+    if file.suffix.lower() not in SUFFIXES or file.is_dir():
+        return False
+    return not any(part.startswith(".") or part in _SYSTEMS for part in file.relative_to(folder).parts)
 
 
 def _unique(name: str, taken: set[str]) -> str:
