@@ -11,7 +11,6 @@ from retinalesion.errors import UserError
 from retinalesion.reading.stream import Item
 from retinalesion.report.folder import LINES, MARK, BatchFolder
 
-
 _SYSTEMS = frozenset({"@eaDir", "$RECYCLE.BIN", "__MACOSX"})  # thumbnails, what was deleted, forks of files
 
 
@@ -82,7 +81,7 @@ def _with_all_above(folder: Path) -> list[Path]:
 
 
 def _is_photograph(file: Path, folder: Path) -> bool:
-    """Whether a file of a folder is one by its name, and stands in no hidden folder nor in one of a system."""
+    """Whether a file of a folder is one by its name, and in no hidden folder nor one of a system."""
     if file.suffix.lower() not in SUFFIXES or file.is_dir():
         return False
     return not any(part.startswith(".") or part in _SYSTEMS for part in file.relative_to(folder).parts)
