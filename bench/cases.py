@@ -31,10 +31,11 @@ from retinalesion.files import append_text
 from retinalesion.fitting.cases import Case
 from retinalesion.fitting.hits import hits_of
 from retinalesion.fitting.tables import write_tables
+from retinalesion.geometry import DISC_SHARE
 from retinalesion.lesions import CODES, NO_GRADE
 from retinalesion.networks.checkpoint import read_checkpoint
 from retinalesion.networks.tables import trained_from
-from retinalesion.reading.anatomy import DISC_SHARE, UNKNOWN
+from retinalesion.reading.anatomy import UNKNOWN
 from retinalesion.reading.findings import field_pixels
 from retinalesion.reading.reader import Reader, Seen, Subject, use_threads
 from retinalesion.reading.reading import Reading

@@ -31,7 +31,7 @@ from retinalesion.fitting.figures import (
 from retinalesion.fitting.fit import SHIPPED, Choices, fit, judged
 from retinalesion.fitting.refit import HEALTHY, healthy_score, moved, refitted
 from retinalesion.fitting.tables import read_tables
-from retinalesion.reading.anatomy import DISC_SHARE
+from retinalesion.geometry import DISC_SHARE
 from retinalesion.reading.reading import Finding, Reading
 from retinalesion.reading.rule import Rule
 

@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
+# Where no optic disc is seen it has its usual size: the mean of the 54 that IDRiD's experts drew.
+USUAL_DISC = 0.154  # diameter as a share of the side of the square around the field of view
+DISC_SHARE = 0.0260  # area as a share of the field of view as far as it lies in the photograph
+
 
 class Point(NamedTuple):
     """A place in the photograph's own pixels: column ``x``, row ``y``."""

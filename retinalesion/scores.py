@@ -19,6 +19,7 @@ THRESHOLD = 0.5  # of a lesion's probability: found where it is above (Eq. 1; ha
 REFERABLE = 2  # DR2 or worse
 AT_RISK = 1  # of macular oedema, or more
 NOT_KNOWN = -1  # whether a photograph is referable
+NEAR = 1 / 60  # disc diameters from what experts marked to the centre of a finding that counts as found
 OPERATING_POINT = 0.5  # of P(DR2) + P(DR3) + P(DR4): refer from there
 RESAMPLES = 2000
 LEVEL = 0.95  # of intervals
@@ -180,10 +181,29 @@ def refers(probability: ArrayLike, at: float = OPERATING_POINT) -> NDArray[np.bo
 def auroc(truth: ArrayLike, score: ArrayLike) -> float:
     """Area under the ROC curve: how often a positive has the higher score, ties by half; NaN of one kind."""
     positive = np.asarray(truth, np.bool_)
-    _, place, many = np.unique(np.asarray(score), return_inverse=True, return_counts=True)
-    rank = (np.cumsum(many) - (many - 1) / 2)[place]  # the mean rank of equals
-    ones, others = int(positive.sum()), int((~positive).sum())
-    return float(quotient(rank[positive].sum() - ones * (ones + 1) / 2, ones * others))
+    return float(weighted_auroc(positive, score, np.ones((1, positive.size)))[0])
+
+
+def weighted_auroc(truth: NDArray[np.bool_], score: ArrayLike, weights: Array) -> Array:
+    """The same of many weightings of the photographs at once.
+
+    Args:
+        truth: bool (n,).
+        score: (n,).
+        weights: of the photographs, (R, n).
+
+    Returns:
+        (R,).
+    """
+    if not truth.size:
+        return np.full(len(weights), np.nan)
+    _, place = np.unique(np.asarray(score), return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    starts = np.flatnonzero(np.diff(place[order], prepend=-1))
+    positive = np.add.reduceat((weights * truth)[:, order], starts, axis=1)
+    negative = np.add.reduceat((weights * ~truth)[:, order], starts, axis=1)
+    below = np.cumsum(negative, 1) - negative / 2
+    return quotient((positive * below).sum(1), positive.sum(1) * negative.sum(1))
 
 
 def referable_figures(

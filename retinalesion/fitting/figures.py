@@ -14,7 +14,7 @@ from retinalesion.fitting.cases import Case
 from retinalesion.lesions import GRADES
 from retinalesion.reading.reading import Reading
 from retinalesion.reading.rule import Array, logistic, logit_of
-from retinalesion.scores import interval_text, kappa, known, percentiles, quotient, resamples
+from retinalesion.scores import interval_text, kappa, known, percentiles, quotient, resamples, weighted_auroc
 
 BINS = 10  # of the reliability curve
 _HELD = 0.01
@@ -89,15 +89,7 @@ def auroc(judged: Judged, weights: Array) -> Array:
     Ties count by half; NaN where one kind is missing.
     """
     score = np.where(np.isnan(judged.probability), np.inf, judged.probability)
-    _, place = np.unique(score, return_inverse=True)
-    order = np.argsort(place, kind="stable")
-    if not order.size:
-        return np.full(len(weights), np.nan)
-    starts = np.flatnonzero(np.diff(place[order], prepend=-1))
-    positive = np.add.reduceat((weights * judged.ill)[:, order], starts, axis=1)
-    negative = np.add.reduceat((weights * ~judged.ill)[:, order], starts, axis=1)
-    below = np.cumsum(negative, 1) - negative / 2
-    return quotient((positive * below).sum(1), positive.sum(1) * negative.sum(1))
+    return weighted_auroc(judged.ill, score, weights)
 
 
 def grade_kappa(judged: Judged, weights: Array) -> Array:

@@ -10,8 +10,7 @@ from retinalesion.data.field import View
 from retinalesion.data.photograph import Bits
 from retinalesion.lesions import CODES
 from retinalesion.reading.reading import Finding
-
-NEAR = 1 / 60  # disc diameters from what experts marked to the centre of a finding that counts as found
+from retinalesion.scores import NEAR
 
 
 def hits_of(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from retinalesion.errors import UserError
+from retinalesion.geometry import USUAL_DISC
 from retinalesion.networks.checkpoint import read_part, write_part
 from retinalesion.networks.encoder import Encoder
 
@@ -23,7 +24,6 @@ SHIPPED = Path(__file__).parents[1] / "weights" / "anatomy.safetensors"
 _ENCODER, _STAGES = "tf_efficientnet_lite0", 5
 _CHANNELS = 4 * 40 + 112  # of the features: maps at stride 8, four cells in one, and maps at stride 16
 _REACH = 2  # cells around the likeliest that count for its place and certainty
-_USUAL = 0.154  # diameter of a disc as a share of the side, in IDRiD
 # The fovea beside the disc and below it, in disc diameters: mean in IDRiD, and thrice the deviation there, so
 # that it decides only where the picture leaves a doubt, as in a macula full of exudates.
 _BESIDE, _BELOW = (2.47, 0.48), (0.28, 0.56)
@@ -124,7 +124,7 @@ class AnatomyHead(nn.Module):
         maps = self.looks(maps + overall[..., None, None])
         cells = F.pixel_shuffle(self.cells(maps), 2)
         weight = F.avg_pool2d(cells[:, :1].flatten(2).softmax(2).view_as(cells[:, :1]), 2, divisor_override=1)
-        diameter = _USUAL * (weight * self.size(maps)).sum((1, 2, 3)).exp()
+        diameter = USUAL_DISC * (weight * self.size(maps)).sum((1, 2, 3)).exp()
         absent = self.absent(torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], 1))
         return Choices(cells, absent, diameter)
 

@@ -11,11 +11,10 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from retinalesion.geometry import Box, Disc, Landmark, Point
+from retinalesion.geometry import DISC_SHARE, Box, Disc, Landmark, Point
 from retinalesion.guideline import CLINICAL, QUADRANTS, quadrants_of
 
 SEEN = 0.5  # certainty from which disc or fovea counts as seen; chosen out of fold (docs/anatomy.md)
-DISC_SHARE = 0.0260  # of the field of view that the disc covers: mean of IDRiD's 54 drawn ones
 
 
 class Sighting(NamedTuple):

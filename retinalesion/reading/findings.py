@@ -11,10 +11,10 @@ from scipy.spatial import KDTree
 
 from retinalesion.data.field import View
 from retinalesion.data.photograph import Bits
-from retinalesion.geometry import Box, Point
+from retinalesion.geometry import DISC_SHARE, Box, Point
 from retinalesion.guideline import Quadrants, naming_of
 from retinalesion.lesions import CODES
-from retinalesion.reading.anatomy import DISC_SHARE, UNKNOWN, Anatomy
+from retinalesion.reading.anatomy import UNKNOWN, Anatomy
 from retinalesion.reading.counting import RED
 from retinalesion.reading.reading import Finding
 from retinalesion.scores import THRESHOLD

@@ -1,6 +1,6 @@
 """Photographs read once for their numbers: a batch that leaves nothing but its lines."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,8 @@ class LinesAlone(Outputs):
         reading: Reading,
         view: View,
         planes: NDArray[np.uint8],
-        aside: NDArray[np.bool_],
-        truth: NDArray[np.bool_] | None = None,
-        annotated: Collection[str] = (),
+        *_: Any,
+        **__: Any,
     ) -> None:
         """Keep the planes."""
         write_png(self.planes_of(reading.id), planes)

@@ -11,9 +11,10 @@ from torchmetrics import Metric
 from retinalesion.data.batch import Batch, Labels
 from retinalesion.data.field import lit_field
 from retinalesion.data.spots import regions_on
+from retinalesion.geometry import USUAL_DISC
 from retinalesion.lesions import CODES
-from retinalesion.scores import LOWEST, STEPS, Counts
-from retinalesion.training.froc import DISC, REACH, Regions, meet
+from retinalesion.scores import LOWEST, NEAR, STEPS, Counts
+from retinalesion.training.froc import Regions, meet
 from retinalesion.training.metrics import Counted, count, found_in
 from retinalesion.training.rows import PhotographRow
 
@@ -99,7 +100,7 @@ def count_regions(batch: Labels, logits: Tensor, learned: Tensor, discs: Mapping
         batch: of `FundusDataModule`.
         logits: (n, 8, h, w), maps `as_read`.
         learned: bool (8,).
-        discs: diameter of the optic disc by id, a share of the square's side; `froc.DISC` where not known.
+        discs: diameter of the optic disc by id, a share of the square's side; else the usual one.
     """
     regions = Regions.none()
     looked = batch["valid"].flatten(2).any(2) & learned
@@ -115,7 +116,7 @@ def count_regions(batch: Labels, logits: Tensor, learned: Tensor, discs: Mapping
                 continue
             part = (slice(top, top + height), slice(left, left + width))
             found, marked = (np.ascontiguousarray(plane[part]) for plane in planes)
-            reach = REACH * discs.get(id, DISC) * logits.shape[-1]
+            reach = NEAR * discs.get(id, USUAL_DISC) * logits.shape[-1]
             regions.add(j, meet(maps.cpu().numpy()[part], found, marked, reach))
     return regions
 

@@ -15,8 +15,6 @@ from retinalesion.lesions import CODES
 from retinalesion.scores import HIGHEST, Array, Ints, quotient
 
 SMALLEST = 3  # pixels of a marked region, at the side tested
-REACH = 1 / 60  # disc diameters from a finding's centre of gravity to the pixel of a region
-DISC = 0.154  # diameter of the optic disc, a share of the square's side; the mean of IDRiD's 54
 RATES = (1, 2, 4, 8)  # false findings a photograph at which sensitivity is told
 STEPS = 256  # of the peak, by its logit from 0 (that of 0.5) to 16
 

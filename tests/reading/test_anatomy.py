@@ -12,11 +12,11 @@ from retinalesion.data.decode import read_photograph
 from retinalesion.data.field import View
 from retinalesion.data.sources.idrid import IdridSource
 from retinalesion.data.synthetic import SyntheticSource
-from retinalesion.geometry import Box, Disc, Landmark, Point
+from retinalesion.geometry import DISC_SHARE, Box, Disc, Landmark, Point
 from retinalesion.guideline import weigh
 from retinalesion.networks.anatomy import SHIPPED
 from retinalesion.networks.lnet import LNet
-from retinalesion.reading.anatomy import DISC_SHARE, SEEN, UNKNOWN, Anatomy, Sighting
+from retinalesion.reading.anatomy import SEEN, UNKNOWN, Anatomy, Sighting
 from retinalesion.reading.evidence import evidence_lines
 from retinalesion.reading.findings import quadrant_counts
 from retinalesion.reading.reader import AnatomyReader, Reader, Subject

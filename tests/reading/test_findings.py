@@ -4,9 +4,9 @@ import time
 import numpy as np
 import pytest
 
-from retinalesion.geometry import Box, Disc, Point
+from retinalesion.geometry import DISC_SHARE, Box, Disc, Point
 from retinalesion.guideline import count_by_quadrant
-from retinalesion.reading.anatomy import DISC_SHARE, Anatomy
+from retinalesion.reading.anatomy import Anatomy
 from retinalesion.reading.findings import field_pixels, quadrant_counts
 
 BOX = Box(0, 0, 100)

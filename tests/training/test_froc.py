@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from retinalesion.geometry import USUAL_DISC
 from retinalesion.lesions import CODES
+from retinalesion.scores import NEAR
 from retinalesion.training import froc
 from retinalesion.training.counts import count_regions
-from retinalesion.training.froc import DISC, REACH, Regions, meet, sensitivity_at, thresholds
+from retinalesion.training.froc import Regions, meet, sensitivity_at, thresholds
 
 SIDE = 60
 MA, IHE = CODES.index("MA"), CODES.index("iHE")
@@ -124,10 +126,10 @@ def test_lesions_not_learned_and_blanks_are_left_out():
 def test_reach_is_a_sixtieth_of_the_photographs_own_disc():
     marked, valid = plane((10, 10, 4)), np.ones((SIDE, SIDE), np.bool_)
     finding = (10, 17, 1, 2.0)  # four pixels from the next marked one
-    assert REACH * DISC * SIDE < 1
+    assert NEAR * USUAL_DISC * SIDE < 1
     assert totals(counted(marked, valid, finding)) == [1, 1, 0, 1]
-    assert totals(counted(marked, valid, finding, discs={"a": 4.1 / (REACH * SIDE)})) == [1, 1, 1, 0]
-    assert totals(counted(marked, valid, finding, discs={"a": 3.9 / (REACH * SIDE)})) == [1, 1, 0, 1]
+    assert totals(counted(marked, valid, finding, discs={"a": 4.1 / (NEAR * SIDE)})) == [1, 1, 1, 0]
+    assert totals(counted(marked, valid, finding, discs={"a": 3.9 / (NEAR * SIDE)})) == [1, 1, 0, 1]
 
 
 def test_counts_add_up_over_photographs():
